@@ -1,0 +1,5 @@
+"""``python -m streamhead``."""
+
+from streamhead.cli.app import main
+
+main()

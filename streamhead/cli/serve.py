@@ -1,0 +1,118 @@
+"""``streamhead serve``: a live microphone becomes a live face."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamhead.cli.options import parse_size
+
+__all__ = ["serve"]
+
+
+def serve(
+    virtual_cam: Annotated[bool, typer.Option("--virtual-cam", help="Show the face in a virtual camera.")] = False,
+    mic: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Part of a microphone's name, its number, or a file to play; default: the system's.",
+        ),
+    ] = None,
+    face: Annotated[Path | None, typer.Option(help="Portrait picture; default: the face shipped.")] = None,
+    pick: Annotated[int | None, typer.Option(help="Which face of several, from 1, left to right.", min=1)] = None,
+    camera: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help="Which virtual camera, as /dev/video10; default: the first.")
+    ] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Show the face in a window.")] = False,
+    seed: Annotated[int, typer.Option(help="The take: another seed, another performance.", min=0)] = 0,
+    temperature: Annotated[float, typer.Option(help="Liveliness: 0 is the mean, 1 the model's own.", min=0.0)] = 1.0,
+    view: Annotated[str, typer.Option(help="call: the portrait; face: the bare 128 px square.")] = "call",
+    size: Annotated[str, typer.Option(help="Picture size of the call view.")] = "1280x720",
+    duration: Annotated[float | None, typer.Option(help="Stop after so many seconds.", min=0.0)] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the run's figures here at its end.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="call, paper-thin or paper.")] = "call",
+    weights: Annotated[Path | None, typer.Option(help="Checkpoint, instead of the one shipped.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Speak, and the portrait speaks: from a microphone into a virtual camera, until q or Ctrl-C.
+
+    Keys: m mutes (the face lives on), q quits.
+    """
+    import asyncio
+    import gc
+    import sys
+    from contextlib import ExitStack
+    from typing import Literal, cast
+
+    import numpy as np
+    from rich.console import Console
+
+    import streamhead
+    from streamhead.audio.microphone import open_source
+    from streamhead.cli.live import run_live, summary, write_report
+    from streamhead.face.align import SIZE
+    from streamhead.output.frame import Frame
+    from streamhead.output.preview import PreviewWindow
+    from streamhead.output.virtual_camera import VirtualCamera
+    from streamhead.stream.pipeline import Pipeline, Sink, ThreadSink
+    from streamhead.timebase import FPS, HOP, SAMPLE_RATE
+
+    if view not in ("call", "face"):
+        raise typer.BadParameter("choose call or face", param_hint="--view")
+    if not (virtual_cam or preview):
+        raise typer.BadParameter("nowhere to show the face; pass --virtual-cam, --preview or both")
+    shape = parse_size(size)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    sinks: list[Sink] = []
+    places: list[str] = []
+    with ExitStack() as stack:
+        # Devices first: to learn that one is missing should not take as long as loading a model.
+        source = open_source(mic)
+        stack.enter_context(source)
+        if virtual_cam:
+            webcam = stack.enter_context(VirtualCamera((SIZE, SIZE) if view == "face" else shape, camera))
+            sinks.append(stack.enter_context(ThreadSink(webcam.send)))
+            places.append(webcam.device)
+        if preview:
+            window = PreviewWindow()
+
+            async def show(frame: Frame) -> None:
+                window.send(frame)
+
+            # The windows of macOS belong to the main thread.
+            sinks.append(show if sys.platform == "darwin" else stack.enter_context(ThreadSink(window.send)))
+            places.append("a window")
+        head = streamhead.load(face, preset, device, weights=weights, pick=pick)
+        stack.callback(head.engine.close)
+
+        def session() -> streamhead.Session:
+            look = cast(Literal["call", "face"], view)
+            return head.session(seed, temperature=temperature, view=look, size=shape)
+
+        async def send(frame: Frame) -> None:
+            for sink in sinks:
+                await sink(frame)
+
+        async def live() -> Pipeline:
+            # The first steps are slow (kernels are chosen, memory is taken): they are made on another session.
+            trial = session()
+            trial.push(np.zeros(HOP * FPS // 5, np.float32), SAMPLE_RATE)
+            while trial.ready:
+                await trial.step()
+            # What is loaded by now stays: going through it again and again would hold up frames, and the exit.
+            gc.collect()
+            gc.freeze()
+            console.print(f"{source.name} speaks in {' and '.join(places)}; m mutes, q or Ctrl-C ends it", markup=False)
+            pipeline = Pipeline(session(), source, send)
+            await run_live(pipeline, console, duration)
+            return pipeline
+
+        stats = asyncio.run(live()).stats
+    console.print(summary(stats))
+    if json_file is not None:
+        write_report(json_file, stats, source=source.name, places=places)

@@ -1,0 +1,240 @@
+"""Tables: each talker apart, an interval beside each figure, and in every file what it was measured on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from scipy.stats import bootstrap
+
+from streamhead.errors import OutputError
+from streamhead.evaluation.evaluate import Scores
+from streamhead.evaluation.plan import Pair, Plan
+
+__all__ = ["MEASURES", "Estimate", "Measure", "caption", "estimate", "markdown", "show", "summarise", "write"]
+
+Row = dict[str, Any]
+"""One line of a table: what it is about, and for each measure its value and interval (``_low``, ``_high``)."""
+
+_RESAMPLES: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A column.
+
+    Attributes:
+        key: in a clip's scores.
+        title: in tables.
+        digits: after the point.
+        statistic: over clips.
+    """
+
+    key: str
+    title: str
+    digits: int
+    statistic: Literal["mean", "median"] = "mean"
+
+
+_GROUPS: Final = {
+    "picture": (
+        Measure("ssim", "SSIM", 3),
+        Measure("psnr", "PSNR", 2),
+        Measure("eye_psnr", "eye PSNR", 2),
+    ),
+    "mouth": (
+        Measure("mouth_ssim", "mouth SSIM", 3),
+        Measure("mouth_psnr", "mouth PSNR", 2),
+        Measure("mouth_sharpness", "mouth sharpness", 2),
+    ),
+    "lips": (
+        Measure("correlation", "lip correlation", 2),
+        Measure("raw_correlation", "not detrended", 2),
+        Measure("std_ratio", "std ratio", 2),
+        Measure("lag", "median lag", 0, "median"),
+    ),
+}
+MEASURES: Final = tuple(measure for group in _GROUPS.values() for measure in group)
+"""All columns."""
+
+_EXPLAINED: Final = (
+    "Lip correlation: opening of the mouth (inner lips over eye distance, landmarks found in the real and in the "
+    "generated squares) less its 15-frame moving average; std ratio: generated over real; lag: frames by which the "
+    "generated mouth comes late; sharpness: variance of the Laplacian, generated over real. Brackets: 95 % bootstrap "
+    "interval over clips."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A statistic over clips and its 95 % interval; None where no clip defines it, or too few do."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+def estimate(values: Sequence[float], statistic: Literal["mean", "median"] = "mean", seed: int = 0) -> Estimate:
+    """Statistic of one measure over clips with its percentile bootstrap interval; the same for the same seed."""
+    if not values:
+        return Estimate(None)
+    function = np.mean if statistic == "mean" else np.median
+    value = float(function(values))
+    if len(values) == 1:
+        return Estimate(value)
+    interval = bootstrap(
+        (np.asarray(values, np.float64),),
+        function,
+        n_resamples=_RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Estimate(value, float(interval.low), float(interval.high))
+
+
+def summarise(pairs: Sequence[Pair], plan: Plan, scores: Sequence[Sequence[Scores | None]]) -> list[Row]:
+    """Lines of the tables: for each talker, each condition.
+
+    Args:
+        pairs: the clips.
+        plan: how they were scored.
+        scores: what :func:`streamhead.evaluation.evaluate.evaluate` gave for them.
+    """
+    by_talker: dict[str, list[int]] = defaultdict(list)
+    for index, pair in enumerate(pairs):
+        by_talker[pair.clip.talker].append(index)
+    rows: list[Row] = []
+    for talker, indices in by_talker.items():
+        for place, condition in enumerate(plan.conditions):
+            known = [one for index in indices if (one := scores[index][place]) is not None]
+            if not known:
+                continue
+            row: Row = {
+                "talker": talker,
+                "row": condition.label,
+                "system": condition.system,
+                "temperature": condition.temperature,
+                "audio": None if condition.temperature is None else "other" if condition.other_audio else "own",
+                "split": pairs[indices[0]].clip.split,
+                "clips": len(known),
+                **plan.facts,
+            }
+            for measure in MEASURES:
+                values = [value for one in known if (value := one[measure.key]) is not None]
+                result = estimate(values, measure.statistic, plan.seed)
+                row[measure.key] = result.value
+                row[f"{measure.key}_low"], row[f"{measure.key}_high"] = result.low, result.high
+            row["faceless_frames"] = sum(int(one["faceless_frames"] or 0) for one in known)
+            rows.append(row)
+    return rows
+
+
+def caption(rows: Sequence[Row], plan: Plan) -> str:
+    """One line that says what a table was measured on."""
+    temperatures = ", ".join(f"{temperature:g}" for temperature in plan.temperatures)
+    model = (
+        f"weights {plan.model.preset} {plan.model.sha256[:12]}, temperature (T) {temperatures}, "
+        f"coherence {plan.facts['coherence']:g}"
+        if plan.model
+        else "no model"
+    )
+    return f"split {rows[0]['split']}, protocol {plan.protocol.name}, {model}, seed {plan.seed}"
+
+
+def _number(value: float | None, measure: Measure) -> str:
+    # Adding 0 turns a rounded -0 into 0.
+    return "-" if value is None else f"{round(value, measure.digits) + 0.0:.{measure.digits}f}"
+
+
+def _interval(row: Row, measure: Measure) -> str:
+    low, high = row[f"{measure.key}_low"], row[f"{measure.key}_high"]
+    return "" if low is None or high is None else f"[{_number(low, measure)}, {_number(high, measure)}]"
+
+
+def _talkers(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    by_talker: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_talker[row["talker"]].append(row)
+    return by_talker
+
+
+def show(console: Console, rows: Sequence[Row], plan: Plan) -> None:
+    """Print the tables."""
+    for talker, own in _talkers(rows).items():
+        for name, measures in _GROUPS.items():
+            table = Table(box=SIMPLE_HEAD, pad_edge=False)
+            table.add_column(f"{talker}: {name}")
+            table.add_column("clips", justify="right")
+            for measure in measures:
+                table.add_column(measure.title, justify="right")
+            for row in own:
+                cells = [
+                    Text.assemble(_number(row[measure.key], measure), "\n", (_interval(row, measure), "dim"))
+                    for measure in measures
+                ]
+                # Cells have two lines anyway.
+                table.add_row(row["row"].replace(", another", "\nanother"), str(row["clips"]), *cells)
+            console.print(table)
+    console.print(caption(rows, plan), style="dim", highlight=False)
+
+
+def markdown(rows: Sequence[Row], plan: Plan) -> str:
+    """The tables as a Markdown document."""
+    lines = ["# Evaluation", "", f"{caption(rows, plan)}.", ""]
+    for talker, own in _talkers(rows).items():
+        lines += [
+            f"## {talker}",
+            "",
+            "| row | clips | " + " | ".join(measure.title for measure in MEASURES) + " |",
+            "|---|---:|" + "---:|" * len(MEASURES),
+        ]
+        for row in own:
+            cells = [f"{_number(row[m.key], m)} {_interval(row, m)}".rstrip() for m in MEASURES]
+            lines.append(f"| {row['row']} | {row['clips']} | " + " | ".join(cells) + " |")
+        lines.append("")
+    lost = sum(row["faceless_frames"] for row in rows)
+    lines += [f"Protocol {plan.protocol.name}: {plan.protocol.description}.", "", _EXPLAINED, ""]
+    lines += [f"Generated frames in which no face was found (bridged): {lost}.", ""]
+    return "\n".join(lines)
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write(out: Path, rows: Sequence[Row], plan: Plan) -> list[Path]:
+    """Write ``table.json``, ``table.csv`` and ``table.md`` into a folder, made if missing.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    texts = {
+        "table.json": json.dumps({"caption": caption(rows, plan), "rows": list(rows)}, indent=1) + "\n",
+        "table.csv": _csv(rows),
+        "table.md": markdown(rows, plan),
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            fresh = out / f".{name}.new"
+            fresh.write_text(text, encoding="utf-8")
+            os.replace(fresh, out / name)
+    except OSError as error:
+        raise OutputError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
+    return [out / name for name in texts]

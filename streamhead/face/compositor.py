@@ -1,0 +1,206 @@
+"""From the canonical square back into the picture: a ``FaceUpdate`` applied to the portrait at its own resolution.
+
+The network works on 128 px; a call shows 1280x720. So the portrait is fitted into the output once, and for each frame
+the update's flow, mask and colour are resampled onto the output's own pixels, where the fitted portrait is warped and
+covered. Skin, eyes and hair stay as sharp as the portrait is. Everything is torch and the same on every device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+from torch import Tensor
+
+from streamhead.errors import PortraitError, StreamheadError
+from streamhead.face.align import transform_points
+from streamhead.face.portrait import Portrait
+from streamhead.model.face_update import SQUARE, FaceUpdate
+
+__all__ = ["Compositor", "Letterbox", "View", "letterbox", "window"]
+
+View = Literal["call", "face"]
+
+_RIM: Final = 3
+"""Canonical pixels along the square's border that an update never reaches."""
+
+_RAMPS: Final = ((12.0, 12.0), (12.0, 14.0))
+"""Canonical pixels over which the window opens: left and right, top and bottom (a jaw moves more than a brow)."""
+
+_BARS_SMALLER: Final = 8
+_BARS_BLUR: Final = 6.0
+_BARS_LIGHT: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Letterbox:
+    """A picture fitted whole into a frame of another shape.
+
+    Attributes:
+        frame: ``(height, width, 3)`` RGB uint8, bars included.
+        box: ``(left, top, width, height)`` of the picture within it, all even.
+        to_frame: ``(2, 3)`` float64, image pixels to frame pixels.
+    """
+
+    frame: NDArray[np.uint8]
+    box: tuple[int, int, int, int]
+    to_frame: NDArray[np.float64]
+
+
+def _bars(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """A calm fill: the picture itself, blown up to cover the frame, dark and out of focus."""
+    small = (max(2, size[0] // _BARS_SMALLER), max(2, size[1] // _BARS_SMALLER))
+    blurred = ImageOps.fit(picture, small, Image.Resampling.LANCZOS).filter(ImageFilter.GaussianBlur(_BARS_BLUR))
+    return ImageEnhance.Brightness(blurred).enhance(_BARS_LIGHT).resize(size, Image.Resampling.BICUBIC)
+
+
+def letterbox(image: NDArray[np.uint8], size: tuple[int, int]) -> Letterbox:
+    """Fit the whole picture into a frame, centred; bars show it dark and out of focus.
+
+    Args:
+        image: ``(height, width, 3)`` RGB.
+        size: ``(width, height)`` of the frame, both even (video with halved colour needs that).
+
+    Raises:
+        StreamheadError: a size that is odd or not positive.
+    """
+    if min(size) < 2 or size[0] % 2 or size[1] % 2:
+        raise StreamheadError(f"a frame of {size[0]}x{size[1]} cannot be encoded; use even sizes such as 1280x720")
+    height, width = image.shape[:2]
+    scale = min(size[0] / width, size[1] / height)
+    fitted = min(size[0], max(2, 2 * round(width * scale / 2))), min(size[1], max(2, 2 * round(height * scale / 2)))
+    left, top = 2 * ((size[0] - fitted[0]) // 4), 2 * ((size[1] - fitted[1]) // 4)
+    picture = Image.fromarray(image)
+    frame = Image.new("RGB", size) if fitted == size else _bars(picture, size)
+    frame.paste(picture.resize(fitted, Image.Resampling.LANCZOS), (left, top))
+    sx, sy = fitted[0] / width, fitted[1] / height
+    # Edges meet edges, so the centre of pixel 0 comes to lie half a fitted pixel inside the box.
+    to_frame = np.array([[sx, 0.0, left + 0.5 * sx - 0.5], [0.0, sy, top + 0.5 * sy - 0.5]])
+    return Letterbox(np.array(frame, np.uint8), (left, top, *fitted), to_frame)
+
+
+def window() -> NDArray[np.float32]:
+    """How much of an update is let through, ``(128, 128)``: 1 inside, falling smoothly to 0 before the border."""
+    position = np.arange(SQUARE, dtype=np.float64)
+    profiles = []
+    for before, after in _RAMPS:
+        opening = np.minimum((position - _RIM + 1) / before, (SQUARE - _RIM - position) / after).clip(0.0, 1.0)
+        profiles.append(opening**2 * (3.0 - 2.0 * opening))
+    return np.outer(profiles[1], profiles[0]).astype(np.float32)
+
+
+def _doubling_kernel() -> NDArray[np.float32]:
+    """Mitchell and Netravali's cubic, sampled for doubling a picture: no stair-steps, hardly any ringing or blur."""
+    d = np.abs((np.arange(8) - 3.5) / 2)
+    near = 7.0 * d**3 - 12.0 * d**2 + 16.0 / 3.0
+    far = -7.0 / 3.0 * d**3 + 12.0 * d**2 - 20.0 * d + 32.0 / 3.0
+    taps = np.where(d < 1.0, near, far) / 6.0
+    return np.outer(taps, taps).astype(np.float32)
+
+
+def _invert(transform: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.linalg.inv(np.vstack([transform, (0.0, 0.0, 1.0)]))[:2], np.float64)
+
+
+class Compositor:
+    """Applies updates to one portrait. What depends on the portrait only is computed here, once; calls share nothing.
+
+    Args:
+        portrait: the prepared portrait.
+        size: ``(width, height)`` of the call view's frames, even.
+        view: ``call``: the whole portrait fitted into ``size``; only the face is touched, through a fixed window, so
+            every other pixel is the fitted portrait's own. ``face``: the bare canonical square, 128x128, without a
+            window: what metrics score.
+        device: where the update lives and the frame is made.
+
+    Raises:
+        StreamheadError: a size that is odd or not positive.
+        PortraitError: the face lies outside the picture.
+    """
+
+    def __init__(
+        self,
+        portrait: Portrait,
+        size: tuple[int, int] = (1280, 720),
+        view: View = "call",
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.view: Final = view
+        self.device: Final = torch.device(device)
+        if view == "face":
+            self._frame_size = (SQUARE, SQUARE)
+            square = torch.from_numpy(portrait.square()).to(self.device)
+            self._square = square.permute(2, 0, 1)[None].float() / 255.0
+        else:
+            self._frame_size = size
+            self._prepare(portrait, letterbox(portrait.image, size))
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """``(width, height)`` of the frames."""
+        return self._frame_size
+
+    def _prepare(self, portrait: Portrait, fitted: Letterbox) -> None:
+        left, top, width, height = fitted.box
+        affine = np.vstack([portrait.to_canonical, (0.0, 0.0, 1.0)]) @ np.vstack([_invert(fitted.to_frame), (0, 0, 1)])
+        from_canonical = _invert(affine[:2])
+        # The window is 0 on the rim; doubling and then bilinear reading spread a pixel no further than 2.25.
+        low, high = _RIM - 2.25, SQUARE - 1 - _RIM + 2.25
+        corners = transform_points(from_canonical, np.array([(low, low), (low, high), (high, low), (high, high)]))
+        x0, y0 = np.maximum(np.floor(corners.min(0)).astype(int), (left, top))
+        x1, y1 = np.minimum(np.ceil(corners.max(0)).astype(int) + 1, (left + width, top + height))
+        if x0 >= x1 or y0 >= y1:
+            raise PortraitError(f"the face of {portrait.name} lies outside its picture; prepare the portrait again")
+        self._rows, self._columns = slice(int(y0), int(y1)), slice(int(x0), int(x1))
+        xs, ys = np.meshgrid(np.arange(x0, x1), np.arange(y0, y1))
+        pixels = np.stack([xs, ys], -1).astype(np.float64)
+        canonical = pixels @ affine[:2, :2].T + affine[:2, 2]
+
+        def tensor(array: NDArray[np.floating]) -> Tensor:
+            return torch.from_numpy(array.astype(np.float32)).to(self.device)
+
+        # Where each pixel of the face box lies in the square and in the fitted picture, in grid_sample's coordinates.
+        extent = np.array([width, height])
+        self._in_square = tensor((2.0 * canonical + 1.0) / SQUARE - 1.0)[None]
+        in_picture = (2.0 * (pixels - (left, top)) + 1.0) / extent - 1.0
+        self._in_picture = tensor(in_picture.transpose(2, 0, 1))[None]
+        self._to_picture = tensor(from_canonical[:, :2] * (2.0 / extent)[:, None])
+        self._window = tensor(window())
+        self._kernel = tensor(_doubling_kernel()).expand(6, 1, 8, 8).contiguous()
+        self._base = torch.from_numpy(fitted.frame).to(self.device)
+        picture = self._base[top : top + height, left : left + width]
+        # Half a level more than the picture, so that cutting off the fraction at the end rounds.
+        self._picture = picture.permute(2, 0, 1)[None].float().contiguous() + 0.5
+
+    @torch.no_grad()
+    def compose(self, update: FaceUpdate) -> Tensor:
+        """One frame.
+
+        Args:
+            update: one row (``B`` = 1) on the compositor's device, any floating type.
+
+        Returns:
+            ``(height, width, 3)`` RGB uint8 on the device, a tensor of its own.
+        """
+        if self.view == "face":
+            frame = update.apply(self._square)
+            return frame[0].mul(255.0).add_(0.5).clamp_(0.0, 255.0).permute(1, 2, 0).to(torch.uint8)
+        # Flow in the fitted picture's own coordinates; colour is multiplied by its mask before it is interpolated, so
+        # that what the network painted where nothing shows cannot bleed in.
+        flow = torch.einsum("ij,bjhw->bihw", self._to_picture, update.flow.float())
+        mask = update.mask.float()
+        colour = update.rgb.float().mul(255.0).add_(0.5) * mask
+        fine = torch.cat((flow, mask, colour), 1) * self._window
+        fine = F.conv_transpose2d(fine, self._kernel, stride=2, padding=3, groups=6)
+        fine = F.grid_sample(fine, self._in_square, mode="bilinear", padding_mode="zeros", align_corners=False)
+        where = (self._in_picture + fine[:, :2]).permute(0, 2, 3, 1)
+        carried = F.grid_sample(self._picture, where, mode="bilinear", padding_mode="border", align_corners=False)
+        face = torch.addcmul(carried + fine[:, 3:], carried, fine[:, 2:3], value=-1.0).clamp_(0.0, 255.0)
+        frame = self._base.clone()
+        frame[self._rows, self._columns] = face[0].permute(1, 2, 0)
+        return frame

@@ -1,0 +1,81 @@
+"""What a network is made of: one frozen description per preset, stored in every checkpoint."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["PRESETS", "NetworkConfig", "preset"]
+
+
+class NetworkConfig(BaseModel):
+    """Sizes and choices of a network (paper section 3; released code for the sizes).
+
+    ``paper`` and ``paper-thin`` reproduce the publication, ``call`` is meant for a live call; all share every class.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: Literal["call", "paper", "paper-thin"]
+    backbone: Literal["warp", "vgg", "dcgan"]
+    features: Literal["log-mel", "mfcc"]
+    look_ahead: int
+    """Frames of audio after its own that a frame may depend on."""
+    predictor_input: Literal["reference", "previous-output"]
+    emits: Literal["face-update", "rgb"]
+    prior: Literal["audio", "standard-normal"] = "audio"
+    """What q(z|frames) is matched to: q(z|audio) (eq. 2) or N(0, I) (eq. 1, deaf at test time by construction)."""
+    width: float = 1.0
+    """Factor on the published channel counts of the picture and audio networks."""
+    code_size: int = 128
+    z_size: int = 24
+    hidden_size: int = 256
+    predictor_layers: int = 2
+    geometry_head: bool = False
+    """Training aid of ``call``: five mouth and lid measures are read off z; never shipped."""
+
+    def channels(self, published: int) -> int:
+        """A published channel count under this configuration's width, a multiple of eight."""
+        return max(8, round(published * self.width / 8) * 8)
+
+
+PRESETS: Final[dict[str, NetworkConfig]] = {
+    "call": NetworkConfig(
+        preset="call",
+        backbone="warp",
+        features="log-mel",
+        look_ahead=1,
+        predictor_input="reference",
+        emits="face-update",
+        geometry_head=True,
+    ),
+    "paper": NetworkConfig(
+        preset="paper",
+        backbone="vgg",
+        features="mfcc",
+        look_ahead=4,
+        predictor_input="previous-output",
+        emits="rgb",
+    ),
+    "paper-thin": NetworkConfig(
+        preset="paper-thin",
+        backbone="dcgan",
+        features="mfcc",
+        look_ahead=4,
+        predictor_input="previous-output",
+        emits="rgb",
+        width=0.375,
+    ),
+}
+
+
+def preset(name: str, **changes: object) -> NetworkConfig:
+    """A preset by name, with fields replaced.
+
+    Raises:
+        ValueError: for a name that is none of :data:`PRESETS`.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"no preset {name!r}: choose one of {', '.join(PRESETS)}")
+    return NetworkConfig.model_validate({**PRESETS[name].model_dump(), **changes})

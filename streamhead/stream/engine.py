@@ -1,0 +1,198 @@
+"""One model, many sessions: a batched step over whichever streams have a frame ready.
+
+One session is the one-row case. Torch runs in the engine's own single thread, never on the event loop and never in
+the default executor (aiortc encodes there).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from streamhead.model.checkpoint import load_network
+from streamhead.model.face_update import FaceUpdate
+from streamhead.model.layers import fold_batch_norm
+from streamhead.model.network import NetworkState, Reference, TalkingHeadNetwork
+from streamhead.output.frame import Frame
+from streamhead.stream.device import Device
+
+__all__ = ["Engine", "Job", "Row", "Turn", "join", "split"]
+
+T = TypeVar("T")
+
+SETTLE_FRAMES: Final = 25
+"""Frames of silence after which a face is taken to be at rest."""
+
+
+def join(parts: Sequence[T]) -> T:
+    """Concatenate dataclasses of tensors along the batch axis."""
+    whole: T = parts[0] if len(parts) == 1 else _map(lambda *tensors: torch.cat(tensors), *parts)
+    return whole
+
+
+def split(whole: T, index: int) -> T:
+    """One row of a dataclass of tensors, its batch axis kept."""
+    row: T = _map(lambda tensor: tensor[index : index + 1], whole)
+    return row
+
+
+def _map(function: Any, *parts: Any) -> Any:
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return function(*parts)
+    if isinstance(first, tuple):
+        return tuple(_map(function, *items) for items in zip(*parts, strict=True))
+    assert is_dataclass(first) and not isinstance(first, type)
+    return type(first)(*(_map(function, *(getattr(part, f.name) for part in parts)) for f in fields(first)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One stream's part of a step: its portrait's reference and its recurrent state, each with a batch axis of one."""
+
+    reference: Reference
+    state: NetworkState
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """One frame of one stream.
+
+    Attributes:
+        row: the stream before the frame.
+        patch: ``(rows, dims)`` features.
+        eps: ``(z,)`` noise.
+        temperature: scale of the noise.
+        decode: False for a frame that came too late to be drawn: only the recurrent part runs.
+    """
+
+    row: Row
+    patch: NDArray[np.float32]
+    eps: NDArray[np.float32]
+    temperature: float
+    decode: bool = True
+
+
+class Turn(Protocol):
+    """A frame to be computed for some stream, and what to do with it; both run in the engine's thread."""
+
+    job: Job
+
+    def finish(self, row: Row, update: FaceUpdate | None) -> Frame | None:
+        """Take the stream's next state and compose the frame, if there is one to draw."""
+
+
+class Engine:
+    """Runs a network's steps for any number of streams.
+
+    Args:
+        weights: checkpoint file.
+        preset: the preset it must be of.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+    Raises:
+        CheckpointError: the weights cannot be used.
+        DeviceError: the device cannot be used.
+    """
+
+    def __init__(self, weights: Path, preset: str | None = None, device: str = "auto") -> None:
+        self.device = Device(device)
+        network, self.header = load_network(weights, preset)
+        fold_batch_norm(network)
+        self.network: TalkingHeadNetwork = network.to(self.device.torch).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.requires_grad_(False)
+        self.network.draw_in(self.device.drawing_dtype)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="streamhead-engine")
+        self._waiting: list[tuple[Turn, asyncio.Future[Frame | None]]] = []
+        self._running: asyncio.Future[list[Frame | None]] | None = None
+
+    @torch.inference_mode()
+    def reference(self, square: NDArray[np.uint8]) -> Reference:
+        """Encode a canonical square ``(128, 128, 3)``, once per portrait."""
+        pixels = (
+            torch.from_numpy(np.ascontiguousarray(square)).to(self.device.torch).permute(2, 0, 1)[None].float() / 255.0
+        )
+        return self.network.encode_reference(pixels)
+
+    @torch.inference_mode()
+    def rest(self, reference: Reference, silence: NDArray[np.float32]) -> FaceUpdate:
+        """What the face of a portrait is after a second of silence at temperature 0."""
+        row = Row(reference, self.network.initial_state(reference))
+        update = None
+        zeros = np.zeros(self.network.config.z_size, np.float32)
+        for _ in range(SETTLE_FRAMES):
+            ((row, update),) = self.step([Job(row, silence, zeros, 0.0)])
+        assert update is not None
+        return update
+
+    def advance(self, turns: Sequence[Turn]) -> list[Frame | None]:
+        """One frame of each stream, drawn and composed; blocks."""
+        results = self.step([turn.job for turn in turns])
+        return [turn.finish(row, update) for turn, (row, update) in zip(turns, results, strict=True)]
+
+    @torch.inference_mode()
+    def step(self, jobs: Sequence[Job]) -> list[tuple[Row, FaceUpdate | None]]:
+        """One frame of each stream: the rows after it, and the updates of those to be drawn."""
+        network = self.network
+        reference = join([job.row.reference for job in jobs])
+        state = join([job.row.state for job in jobs])
+        patch = self.device.send(np.stack([job.patch for job in jobs]))
+        eps = self.device.send(np.stack([job.eps for job in jobs]))
+        heat = torch.tensor([[job.temperature] for job in jobs], device=self.device.torch)
+        code, _, state = network.step(patch, eps, heat, state)
+        wanted = [index for index, job in enumerate(jobs) if job.decode or network.feeds_back]
+        updates: dict[int, FaceUpdate] = {}
+        if wanted:
+            whole = len(wanted) == len(jobs)
+            chosen = reference if whole else join([jobs[index].row.reference for index in wanted])
+            update = network.decode(code if whole else code[wanted], chosen)
+            if network.feeds_back:
+                state = network.feed_back(update, reference, state)
+            updates = {index: update.row(place) for place, index in enumerate(wanted)}
+        return [
+            (Row(job.row.reference, split(state, index)), updates.get(index) if job.decode else None)
+            for index, job in enumerate(jobs)
+        ]
+
+    async def run(self, turn: Turn) -> Frame | None:
+        """Like :meth:`advance`, in the engine's thread, together with the turns of other streams that wait for it."""
+        future: asyncio.Future[Frame | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((turn, future))
+        self._start()
+        return await future
+
+    def _start(self) -> None:
+        # No tick to wait for: whatever has gathered while the thread was busy is the next batch.
+        if self._running is not None or not self._waiting:
+            return
+        batch, self._waiting = self._waiting, []
+        loop = asyncio.get_running_loop()
+        self._running = loop.run_in_executor(self._executor, self.advance, [turn for turn, _ in batch])
+        self._running.add_done_callback(lambda done: self._finish(done, [future for _, future in batch]))
+
+    def _finish(self, done: asyncio.Future[list[Frame | None]], waiters: list[asyncio.Future[Frame | None]]) -> None:
+        self._running = None
+        error = None if done.cancelled() else done.exception()
+        for index, waiter in enumerate(waiters):
+            if waiter.done():
+                continue
+            if done.cancelled():
+                waiter.cancel()
+            elif error is not None:
+                waiter.set_exception(error)
+            else:
+                waiter.set_result(done.result()[index])
+        self._start()
+
+    def close(self) -> None:
+        """Let the engine's thread end."""
+        self._executor.shutdown(wait=False, cancel_futures=True)

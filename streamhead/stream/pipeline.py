@@ -1,0 +1,294 @@
+"""The live path: a source of sound, a session, a sink for its frames. The one place that owns wall time.
+
+    source -> session.push -> session.step -> sink
+
+Sound is the clock: a frame is made when its sound is in, and nothing waits for a tick. Delay is the instant at which
+the sink has taken a frame minus the instant at which the first sample of the frame's interval was captured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import replace
+from statistics import median
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from streamhead.audio.microphone import AudioChunk, AudioSource
+from streamhead.output.frame import Frame
+from streamhead.stream.clock import Now, Timeline
+from streamhead.stream.stats import Meter, Stats
+from streamhead.timebase import FPS, HOP, SAMPLE_RATE
+
+__all__ = ["LiveSession", "Pipeline", "Sink", "ThreadSink"]
+
+Sink = Callable[[Frame], Awaitable[None]]
+"""Takes a frame; while it does, the pipeline waits."""
+
+PATIENCE: Final = 0.06
+"""Seconds without sound after which silence is fed."""
+TICK: Final = 0.02
+"""Seconds between two helpings of silence."""
+HELD_UP: Final = 0.02
+"""A timer that comes this many seconds late tells of a busy event loop, not of a silent source."""
+LONGEST_FILL: Final = 1.0
+"""A longer gap (the machine slept) is not made up for: the stream goes on as if it had not been."""
+JUMP: Final = 0.2
+"""Gaps in a running source's capture instants up to this are jitter; only what it counted as lost is filled."""
+BACKLOG: Final = FPS
+"""Frames that may wait to be made before the source is left waiting."""
+
+
+class LiveSession(Protocol):
+    """What the pipeline needs of a :class:`streamhead.stream.session.Session`."""
+
+    @property
+    def look_ahead(self) -> int:
+        """Frames of sound after its own that a frame waits for."""
+
+    @property
+    def ready(self) -> int:
+        """Frames that can be made now."""
+
+    @property
+    def next_pts(self) -> int:
+        """The pts of the next frame, samples at 16 kHz."""
+
+    def push(self, pcm: ArrayLike, sample_rate: int) -> None:
+        """Add sound."""
+
+    def flush(self) -> None:
+        """End the stream."""
+
+    def interrupt(self) -> None:
+        """Forget sound not yet shown."""
+
+    async def step(self, decode: bool = True) -> Frame | None:
+        """Make the next frame, or only move on."""
+
+
+class ThreadSink:
+    """A sink that blocks (a camera, a window), kept off the event loop in a thread of its own.
+
+    Leaving the context waits for the frame under way, so that what it writes to can then be closed.
+
+    Args:
+        send: takes a frame; called in one thread only.
+    """
+
+    def __init__(self, send: Callable[[Frame], None]) -> None:
+        self._send = send
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="streamhead-sink")
+
+    async def __call__(self, frame: Frame) -> None:
+        """Send a frame and wait until it is sent."""
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._send, frame)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+class Pipeline:
+    """Runs one session live. Cancel :meth:`run` to stop it.
+
+    When the source gives nothing for 60 ms, silence is fed, up to where a chunk that came now would begin: the face
+    lives on, and nothing is lost of a source that returns. What comes later than the silence that stood in for it is
+    discarded. A frame that is late while the next one is ready already is not drawn; so delay never accumulates.
+
+    Args:
+        session: not yet fed.
+        source: where sound comes from; its end is flushed and shown, then the run ends.
+        sink: where frames go.
+        now: the clock.
+    """
+
+    def __init__(self, session: LiveSession, source: AudioSource, sink: Sink, *, now: Now = time.monotonic) -> None:
+        self.muted = False
+        """Whether silence goes in instead of the source's sound."""
+        self._session = session
+        self._source = source
+        self._sink = sink
+        self._now = now
+        self._rate = source.sample_rate
+        self._meter = Meter()
+        self._timeline = Timeline(self._rate, now())
+        self._origin, self._origin_t = 0, session.next_pts // HOP  # a frame, and where its interval starts
+        self._ready_at = deque([now()] * session.ready)
+        self._ages: deque[float] = deque([TICK], maxlen=FPS)
+        self._patience = PATIENCE
+        self._silence_due = 0.0
+        self._quiet = False  # whether what was fed last is silence
+        self._arriving: asyncio.Task[AudioChunk | None] | None = None
+        self._overtaken: asyncio.Task[AudioChunk | None] | None = None
+        self._ended = False
+        self._arrived = asyncio.Event()
+        self._advanced = asyncio.Event()
+
+    @property
+    def stats(self) -> Stats:
+        """The figures so far."""
+        return self._meter.stats(self._now(), self._source.overruns)
+
+    async def run(self) -> None:
+        """Live until the source ends.
+
+        Raises:
+            StreamheadError: whatever source, session or sink raise.
+        """
+        started = self._now()
+        self._timeline = Timeline(self._rate, started)
+        self._silence_due = started + self._patience
+        tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._show())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def interrupt(self) -> None:
+        """Forget every sound not yet shown, in one step; silence takes its place, so that time goes on unbroken."""
+        if self._ended:
+            return
+        self._source.clear()
+        self._session.interrupt()
+        self._ready_at.clear()
+        self._overtaken = self._arriving if self._arriving and self._arriving.done() else None
+        t = self._session.next_pts // HOP
+        self._origin, self._origin_t = self._start_of(t), t
+        self._push(self._zeros(max(0, self._timeline.position - self._origin)))
+        self._silence_due = self._now()
+
+    async def _listen(self) -> None:
+        async with aclosing(aiter(self._source)) as chunks:
+            try:
+                while (chunk := await self._next(chunks)) is not None:
+                    self._hear(chunk)
+            finally:
+                if self._arriving is not None:
+                    self._arriving.cancel()
+                    await asyncio.gather(self._arriving, return_exceptions=True)
+        self._push(None)
+        self._ended = True
+        self._arrived.set()
+
+    async def _next(self, chunks: AsyncGenerator[AudioChunk, None]) -> AudioChunk | None:
+        """The source's next chunk, None at its end; while none comes, silence is fed."""
+
+        async def take() -> AudioChunk | None:
+            return await anext(chunks, None)
+
+        while self._session.ready >= BACKLOG:
+            self._advanced.clear()
+            await self._advanced.wait()
+        self._arriving = arriving = asyncio.create_task(take())
+        while not arriving.done():
+            await asyncio.wait({arriving}, timeout=min(TICK, max(0.0, self._silence_due - self._now())))
+            if self._now() - self._silence_due > HELD_UP:
+                await asyncio.wait({arriving}, timeout=TICK / 4)
+            if not arriving.done() and self._now() >= self._silence_due:
+                self._feed_silence()
+        self._arriving = None
+        chunk = arriving.result()
+        if chunk is not None and arriving is self._overtaken:
+            return replace(chunk, pcm=np.zeros_like(chunk.pcm))
+        return chunk
+
+    def _hear(self, chunk: AudioChunk) -> None:
+        now = self._now()
+        duration = len(chunk.pcm) / self._rate
+        self._ages.append(now - chunk.captured_at)
+        self._patience = max(PATIENCE, 2 * duration)
+        self._silence_due = now + self._patience
+        pcm, captured_at = chunk.pcm, chunk.captured_at
+        gap = captured_at - self._timeline.edge
+        if self._quiet:
+            late = min(len(pcm), max(0, round(-gap * self._rate)))
+            self._meter.late_samples += late
+            pcm, captured_at = pcm[late:], captured_at + late / self._rate
+            missing = max(0, round(gap * self._rate))
+        else:
+            missing = round(gap * self._rate) if gap > JUMP else chunk.lost
+        self._fill(missing, captured_at)
+        if len(pcm):
+            self._quiet = False
+            self._extend(np.zeros_like(pcm) if self.muted else pcm, captured_at)
+
+    def _feed_silence(self) -> None:
+        now = self._now()
+        # How old its first sample is when a chunk comes: what a chunk that came now would begin with.
+        age = median(self._ages)
+        if self._session.ready < BACKLOG:
+            self._fill(round((now - age - self._timeline.edge) * self._rate), now - age)
+        self._quiet = True
+        self._silence_due = now + TICK
+
+    def _fill(self, count: int, until: float) -> None:
+        """Feed ``count`` samples of silence that end at the instant ``until``."""
+        count = min(count, round(LONGEST_FILL * self._rate))
+        if count > 0:
+            self._meter.silence_s += count / self._rate
+            self._extend(self._zeros(count), until - count / self._rate)
+
+    def _zeros(self, count: int) -> NDArray[np.float32]:
+        channels = self._source.channels
+        return np.zeros(count if channels == 1 else (count, channels), np.float32)
+
+    def _extend(self, pcm: NDArray[np.float32], captured_at: float) -> None:
+        self._timeline.extend(len(pcm), captured_at)
+        self._push(pcm)
+
+    def _push(self, pcm: NDArray[np.float32] | None) -> None:
+        ready = self._session.ready
+        if pcm is None:
+            self._session.flush()
+        else:
+            self._session.push(pcm, self._rate)
+        self._ready_at.extend([self._now()] * (self._session.ready - ready))
+        if self._ready_at:
+            self._arrived.set()
+
+    def _start_of(self, t: int) -> int:
+        """The first sample of frame t's interval, in the source's samples."""
+        return self._origin - (self._origin_t - t) * HOP * self._rate // SAMPLE_RATE
+
+    async def _show(self) -> None:
+        while True:
+            while self._session.ready:
+                await self._step()
+            if self._ended:
+                return
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    async def _step(self) -> None:
+        position = self._start_of(self._session.next_pts // HOP)
+        captured = self._timeline.captured_at(position)
+        self._timeline.forget(position)
+        ready, started = self._ready_at.popleft(), self._now()
+        # A frame needs look_ahead + 1 frames of sound, the last chunk of which comes at some age; one frame to spare.
+        in_time = (self._session.look_ahead + 2) / FPS + median(self._ages)
+        late = self._session.ready > 1 and started - captured > in_time
+        frame = await self._session.step(decode=not late)
+        self._advanced.set()
+        if frame is not None:
+            computed = self._now()
+            await self._sink(frame)
+            self._meter.frame(captured, ready, started, computed, self._now())
+        elif late:
+            self._meter.late_frames += 1

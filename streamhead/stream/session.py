@@ -1,0 +1,238 @@
+"""One stream: sound in, frames out. Sample counts only, no wall time.
+
+Frame ``t`` belongs to samples ``[640 t, 640 (t + 1))`` at 16 kHz and is ready when ``640 (t + 1 + look_ahead)`` of
+them are in. Nothing a session computes depends on how its sound was cut into pushes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from math import ceil
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from streamhead.audio.frontend import AudioFrontEnd, FrontEndFrame, FrontEndState
+from streamhead.audio.resample import StreamResampler, as_float, as_float_mono
+from streamhead.errors import AudioError
+from streamhead.face.compositor import Compositor
+from streamhead.model.face_update import FaceUpdate
+from streamhead.output.frame import Frame
+from streamhead.stream.engine import Engine, Job, Row
+from streamhead.stream.mouth_gate import MouthGate, next_ease
+from streamhead.stream.noise import CoherentNoise
+from streamhead.stream.snapshot import dump
+from streamhead.stream.state import Progress, Stage
+from streamhead.timebase import HOP, SAMPLE_RATE
+
+__all__ = ["Session"]
+
+Samples = NDArray[np.float32]
+
+
+class Session:
+    """A live stream of one portrait; made by :meth:`TalkingHead.session`.
+
+    Push sound of any length, take frames as they become ready::
+
+        session.push(pcm, 48_000)
+        for frame in session.frames():
+            show(frame.image)
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        front_end: AudioFrontEnd,
+        stage: Stage,
+        gate: MouthGate,
+        noise: CoherentNoise,
+        temperature: float,
+        progress: Progress,
+    ) -> None:
+        self._engine = engine
+        self._front_end = front_end
+        self.stage = stage
+        self._compositor = Compositor(stage.portrait, stage.size, stage.view, engine.device.torch)
+        self._gate = gate
+        self.noise = noise
+        self.temperature = temperature
+        self._progress = progress
+        self._front_state: FrontEndState = front_end.init_state()
+        self._rate: int | None = None
+        self._resampler: StreamResampler | None = None
+        self._unread: Samples = np.zeros(0, np.float32)
+        self._heard = 0  # samples at 16 kHz since the stream, or the last interrupt, began
+        self._own: Samples = np.zeros(0, np.float32)  # the caller's samples not yet paired with a frame
+        self._own_start = 0  # at the caller's rate, since the stream or the last interrupt began
+        self._epoch_t = 0  # number of the frame at which the stream or the last interrupt began
+        self._pending: deque[FrontEndFrame] = deque()
+        self._flushed = False
+        self._interrupts = 0
+        self._lock = threading.Lock()
+        self._arrived = asyncio.Event()
+        self._turn = asyncio.Lock()
+
+    @property
+    def look_ahead(self) -> int:
+        """Frames of sound after its own that a frame waits for."""
+        return self._engine.network.config.look_ahead
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Width and height of the frames, pixels."""
+        return self._compositor.frame_size
+
+    @property
+    def ready(self) -> int:
+        """Number of frames that can be computed now."""
+        return len(self._pending)
+
+    @property
+    def next_pts(self) -> int:
+        """The pts of the next frame, samples at 16 kHz."""
+        return self._progress.t * HOP
+
+    def push(self, pcm: ArrayLike, sample_rate: int) -> None:
+        """Add sound.
+
+        Args:
+            pcm: ``(n,)`` or ``(n, channels)``; floats in [-1, 1], or int16, int32 or uint8. May be empty.
+            sample_rate: of ``pcm``, Hz; the same for a session's whole life.
+
+        Raises:
+            AudioError: not finite, of a wrong shape or type, at another rate than before, or after :meth:`flush`.
+        """
+        if self._flushed:
+            raise AudioError("this session was flushed and takes no more sound; open a new one")
+        if self._rate is not None and sample_rate != self._rate:
+            raise AudioError(
+                f"sample rate changed from {self._rate} to {sample_rate} within a session; resample, or open a new one"
+            )
+        array = np.asarray(pcm)
+        if array.size == 0 and array.ndim in (1, 2):
+            return
+        own, mono = as_float(array), as_float_mono(array)
+        if self._resampler is None:
+            self._rate, self._resampler = sample_rate, StreamResampler(sample_rate)
+            self._own = own[:0]
+        if own.shape[1:] != self._own.shape[1:]:
+            raise AudioError("the number of channels changed within a session; mix down, or open a new one")
+        self._own = np.concatenate((self._own, own))
+        self._hear(self._resampler.push(mono))
+
+    def _hear(self, samples: Samples) -> None:
+        self._heard += len(samples)
+        unread = np.concatenate((self._unread, samples))
+        whole = len(unread) // HOP
+        for index in range(whole):
+            frame, self._front_state = self._front_end.step(unread[index * HOP : (index + 1) * HOP], self._front_state)
+            if frame is not None:
+                self._pending.append(frame)
+        self._unread = unread[whole * HOP :]
+        if self._pending:
+            self._arrived.set()
+
+    def flush(self) -> None:
+        """End the stream: the look-ahead is padded with silence, so that every frame begun comes out."""
+        if self._flushed:
+            return
+        if self._resampler is not None:
+            self._hear(self._resampler.flush())
+            frames = ceil(self._heard / HOP)
+            self._hear(np.zeros((frames + self.look_ahead) * HOP - self._heard, np.float32))
+        self._flushed = True
+        self._arrived.set()
+
+    def interrupt(self) -> None:
+        """Forget every sound not yet shown, in one step; the face eases to rest with the silence that follows.
+
+        The next frame's pts follows the last one delivered. The level that was learnt of this voice is kept.
+        """
+        self._front_state = self._front_end.interrupted(self._front_state)
+        self._unread = self._unread[:0]
+        self._own = self._own[:0]
+        self._own_start = self._heard = 0
+        self._resampler = None if self._rate is None else StreamResampler(self._rate)
+        with self._lock:  # a frame may be on its way through the engine's thread: it is overtaken
+            self._pending.clear()
+            self._interrupts += 1
+            self._epoch_t = self._progress.t
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames that are ready, computed here and now."""
+        while self._pending:
+            (frame,) = self._engine.advance([_Turn(self, decode=True)])
+            if frame is not None:
+                yield frame
+
+    async def step(self, decode: bool = True) -> Frame | None:
+        """One ready frame, computed in the engine's thread together with other sessions'.
+
+        Args:
+            decode: False only advances the recurrent nets, for a frame that is late already.
+
+        Returns:
+            The frame; None where nothing is ready, nothing was to be drawn, or an interrupt overtook it.
+        """
+        async with self._turn:
+            if not self._pending:
+                return None
+            return await self._engine.run(_Turn(self, decode=decode))
+
+    async def __aiter__(self) -> AsyncIterator[Frame]:
+        """Frames as they become ready, until :meth:`flush` was called and all are out."""
+        while True:
+            frame = await self.step()
+            if frame is not None:
+                yield frame
+            elif not self._pending:
+                if self._flushed:
+                    return
+                self._arrived.clear()
+                await self._arrived.wait()
+
+    def snapshot(self) -> bytes:
+        """The whole state, tens of kB: :meth:`TalkingHead.restore` goes on from it bit for bit, in any process.
+
+        Take it between frames, not while a :meth:`step` is awaited.
+        """
+        return dump(self)
+
+    def _take_own(self, t: int) -> Samples:
+        """The caller's samples of frame t; zeros where the flush ran past their end."""
+        rate = self._rate or SAMPLE_RATE
+        start, stop = (-(-(t - self._epoch_t + k) * HOP * rate // SAMPLE_RATE) for k in (0, 1))
+        cut = self._own[max(start - self._own_start, 0) : max(stop - self._own_start, 0)]
+        self._own = self._own[max(stop - self._own_start, 0) :]
+        self._own_start = max(self._own_start, stop)
+        short = stop - start - len(cut)
+        return np.concatenate((cut, np.zeros((short, *cut.shape[1:]), np.float32))) if short > 0 else cut
+
+
+class _Turn:
+    """A session's next frame on its way through the engine."""
+
+    def __init__(self, session: Session, *, decode: bool) -> None:
+        before = session._progress
+        self.session = session
+        self.heard = session._pending.popleft()
+        self.eps = session.noise.step(before.t, before.eps)
+        self.audio = session._take_own(before.t)
+        self.before = before
+        self.interrupts = session._interrupts
+        self.job = Job(before.row, self.heard.patch, self.eps, session.temperature, decode)
+
+    def finish(self, row: Row, update: FaceUpdate | None) -> Frame | None:
+        session, before = self.session, self.before
+        ease = next_ease(before.ease, self.heard.speech)
+        with session._lock:
+            overtaken = session._interrupts != self.interrupts
+            session._progress = Progress(before.t if overtaken else before.t + 1, row, self.eps, ease)
+        if update is None or overtaken:
+            return None
+        image = session._engine.device.fetch(session._compositor.compose(session._gate.apply(update, ease)))
+        return Frame(image, before.t * HOP, self.audio, session._rate or SAMPLE_RATE, self.heard.speech)

@@ -1,0 +1,48 @@
+"""What a session is made of besides its sound: how far its pictures are, and how they are shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamhead.face.portrait import Portrait
+from streamhead.stream.engine import Row
+
+__all__ = ["Progress", "Stage", "View"]
+
+View = Literal["call", "face"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Progress:
+    """How far a session's pictures are: all that one more frame changes.
+
+    Attributes:
+        t: number of the next frame.
+        row: recurrent state of the network, beside the portrait's reference.
+        eps: noise of the last frame, None before the first.
+        ease: how far the mouth is held at rest.
+    """
+
+    t: int
+    row: Row
+    eps: NDArray[np.float32] | None
+    ease: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """How a session's frames are shown.
+
+    Attributes:
+        portrait: whose face.
+        view: ``call``, the portrait at ``size``, or ``face``, the bare canonical square.
+        size: width and height of the ``call`` view.
+    """
+
+    portrait: Portrait
+    view: View
+    size: tuple[int, int]

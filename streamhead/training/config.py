@@ -1,0 +1,120 @@
+"""What a training run is: one TOML file, checked when it is read."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from streamhead.errors import DataError
+from streamhead.model.config import NetworkConfig, preset
+
+__all__ = ["DataConfig", "LossConfig", "OptimiserConfig", "TrainingConfig", "read_config"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(_Section):
+    """Which clips, and how they are cut and altered."""
+
+    prepared: Path
+    """Folder written by ``streamhead prepare``."""
+    talkers: tuple[str, ...] = ()
+    """Only these talkers; empty: all in the training split."""
+    talker_power: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Talkers are drawn in proportion to (number of clips) ** power: 1 is clips evenly, 0 is talkers evenly."""
+    clips: int = Field(default=8, ge=1)
+    """Clips a step, over all processes."""
+    frames: int = Field(default=25, ge=2)
+    """Consecutive frames a clip."""
+    burn_in: int = Field(default=12, ge=0)
+    """Frames of sound heard before the first of them, so that the audio LSTM is not always at its start."""
+    decoded: int = Field(default=4, ge=1)
+    """Time steps decoded a clip."""
+    augment_picture: bool = True
+    augment_sound: bool = True
+    silence: int = Field(default=15, ge=0)
+    """Longest stretch of added silence before or after the sentence, frames."""
+
+
+class LossConfig(_Section):
+    """Eq. 2 and what ``call`` adds to it."""
+
+    kl: float = 1e-4
+    """beta of eq. 2, against the mean squared error a pixel."""
+    mouth: float = 0.0
+    """Weight of the mouth region's own mean squared error."""
+    eyes: float = 0.0
+    """Weight of the eye region's own mean squared error."""
+    gradient: float = 0.0
+    """Weight of the mean absolute error of the picture's gradients: against blur."""
+    mask: float = 0.0
+    """Price of the mask: paint only what cannot be carried."""
+    smooth: float = 0.0
+    """Price of the flow's roughness."""
+    geometry: float = 0.0
+    """Weight of reading five mouth and lid measures off z and off the mean of q(z|a)."""
+    audio_share: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of clips whose frames are decoded from q(z|a) instead of q(z|f)."""
+
+
+class OptimiserConfig(_Section):
+    """The update rule."""
+
+    kind: Literal["adam", "rmsprop"] = "adam"
+    rate: float = 1e-3
+    warm_up: int = 200
+    half_life: int = 4000
+    """The rate falls as 1/sqrt(1 + step / half_life): no end has to be known beforehand."""
+    clip: float = 1.0
+    """Largest gradient norm."""
+    ema: float = 0.998
+
+
+class TrainingConfig(_Section):
+    """A whole run."""
+
+    network: NetworkConfig
+    data: DataConfig
+    loss: LossConfig = LossConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    steps: int = Field(default=100_000, ge=1)
+    seed: int = 0
+    precision: Literal["bf16", "fp32"] = "bf16"
+    save_every: int = 200
+    check_every: int = 400
+    """Steps between validations (and sample strips)."""
+
+
+def read_config(path: Path, **overrides: Any) -> TrainingConfig:
+    """Read a run's TOML file; ``[network]`` names a preset and replaces its fields.
+
+    Raises:
+        DataError: the file is missing, is no TOML, or a field is unknown or out of range.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(
+            f"cannot read {path}: {error.strerror}; give a training config such as scripts/recipes/call.toml"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(
+            f"{path} is not valid TOML ({error}); see scripts/recipes/call.toml for a working one"
+        ) from error
+    try:
+        network = dict(raw.get("network", {}))
+        raw["network"] = preset(network.pop("preset", "call"), **network)
+        raw.setdefault("data", {}).update({k: v for k, v in overrides.items() if k == "prepared" and v is not None})
+        raw.update({k: v for k, v in overrides.items() if k != "prepared" and v is not None})
+        return TrainingConfig.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{path}: {where}: {first['msg']}; mend that line") from error
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error

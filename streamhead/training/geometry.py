@@ -1,0 +1,35 @@
+"""Five measures of a face that must survive in z: what mouth and lids do (training aid of ``call``)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["EYE_DISTANCE", "MEASURES", "measure"]
+
+EYE_DISTANCE: Final = 42.0
+"""Distance of the eye centres in the canonical square, pixels."""
+
+_PAIRS: Final = {
+    "inner lips": (13, 14),
+    "outer lips": (0, 17),
+    "mouth width": (61, 291),
+    "left lid": (159, 145),
+    "right lid": (386, 374),
+}
+MEASURES: Final = tuple(_PAIRS)
+"""Names of the measures; the lids are named as seen in the picture."""
+
+
+def measure(landmarks: NDArray[np.float32], *, flipped: bool = False) -> NDArray[np.float32]:
+    """Landmarks ``(T, 478, 2)`` in canonical pixels -> ``(T, 5)`` distances in eye distances, off the clip's median.
+
+    Off the median, because how wide somebody's mouth or eyes are is the portrait's to know, not the sound's.
+    """
+    order = ["inner lips", "outer lips", "mouth width"]
+    order += ["right lid", "left lid"] if flipped else ["left lid", "right lid"]
+    gaps = [np.linalg.norm(landmarks[:, a] - landmarks[:, b], axis=-1) for a, b in (_PAIRS[name] for name in order)]
+    distances = np.stack(gaps, axis=-1) / EYE_DISTANCE
+    return (distances - np.median(distances, axis=0)).astype(np.float32)

@@ -1,0 +1,231 @@
+"""The training loop: resumes bit for bit from its run folder, runs in one process or under torchrun."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.utils.tensorboard import SummaryWriter
+
+from streamhead.errors import CheckpointError
+from streamhead.face.align import mean_face
+from streamhead.model.checkpoint import Header, load_network, save_network
+from streamhead.model.network import TalkingHeadNetwork
+from streamhead.training.batches import BatchSource, Clip, read_clips
+from streamhead.training.config import OptimiserConfig, TrainingConfig
+from streamhead.training.run_folder import Ema, RunFolder
+from streamhead.training.trainee import Trainee
+from streamhead.training.validate import draw_clip, save_strip, score
+
+__all__ = ["export", "train"]
+
+CHECKED_CLIPS = 8
+
+
+def _optimiser(parameters: Iterator[nn.Parameter], config: OptimiserConfig) -> Optimizer:
+    # No coupled weight decay: the audio net's gradients come through the small KL term alone and would drown in it.
+    if config.kind == "rmsprop":
+        return torch.optim.RMSprop(parameters, lr=config.rate, alpha=0.9)
+    return torch.optim.Adam(parameters, lr=config.rate, betas=(0.9, 0.99))
+
+
+def _rate(config: OptimiserConfig, step: int) -> float:
+    return config.rate * min(1.0, (step + 1) / config.warm_up) / float(np.sqrt(1.0 + step / config.half_life))
+
+
+@contextmanager
+def _stop_asked() -> Iterator[list[bool]]:
+    """A list that becomes non-empty at SIGINT or SIGTERM, so that a run ends between two steps."""
+    asked: list[bool] = []
+
+    def ask(_signal: int, _frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(True)
+
+    previous = {sig: signal.signal(sig, ask) for sig in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for sig, handler in previous.items():
+            signal.signal(sig, handler)
+
+
+class _Log:
+    """CSV and TensorBoard, means over the steps between two lines."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "log.csv"
+        self.board = SummaryWriter(str(folder / "events"))
+        self.sums: dict[str, list[float]] = defaultdict(list)
+
+    def add(self, name: str, value: float) -> None:
+        self.sums[name].append(value)
+
+    def mean(self, name: str) -> float:
+        return float(np.mean(self.sums[name])) if self.sums[name] else float("nan")
+
+    def write(self, step: int) -> None:
+        fresh = not self.path.exists()
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if fresh:
+                writer.writerow(["step", "name", "value"])
+            for name, values in sorted(self.sums.items()):
+                writer.writerow([step, name, f"{np.mean(values):.6g}"])
+                self.board.add_scalar(name, float(np.mean(values)), step)
+        self.sums.clear()
+
+
+def _header(config: TrainingConfig, step: int) -> Header:
+    return Header(
+        network=config.network.model_copy(update={"geometry_head": False}),
+        mean_face=tuple((float(x), float(y)) for x, y in mean_face()),
+        steps=step,
+        data="GRID audio-visual sentence corpus (Cooke, Barker, Cunningham, Shao 2006), Zenodo record 3625687",
+        licence="CC BY 4.0 attribution for the data; weights Apache-2.0",
+    )
+
+
+def export(config: TrainingConfig, folder: RunFolder, path: Path) -> None:
+    """Write the averaged inference networks of a run as a checkpoint.
+
+    Raises:
+        CheckpointError: the folder has no run, or one of another network.
+    """
+    if not folder.state.is_file():
+        raise CheckpointError(
+            f"no run in {folder.path}; train first with `streamhead train CONFIG --out {folder.path}`"
+        )
+    model = Trainee(config.network, config.loss)
+    ema = Ema(model.network, config.optimiser.ema)
+    step = folder.load(model, ema, _optimiser(model.parameters(), config.optimiser))
+    save_network(path, ema.values, _header(config, step))
+
+
+def _check(network: TalkingHeadNetwork, clips: list[Clip], log: _Log, strip: Path) -> None:
+    for number, clip in enumerate(clips):
+        other = next((c for c in clips[number + 1 :] + clips[:number] if c.talker == clip.talker), None)
+        real, drawn = np.asarray(clip.frames), draw_clip(network, clip)
+        whole, mouth = score(real, drawn)
+        log.add("val psnr", whole)
+        log.add("val mouth psnr", mouth)
+        log.add("val mouth psnr still", score(real, np.broadcast_to(real[:1], real.shape))[1])
+        if other is not None:
+            log.add("val mouth psnr other audio", score(real, draw_clip(network, clip, other))[1])
+        if number < 2:
+            save_strip(strip.with_name(f"{strip.stem}-{clip.talker}-{number}.png"), real, drawn)
+
+
+def train(
+    config: TrainingConfig, folder: RunFolder, *, init: Path | None = None, console: Console | None = None
+) -> int:
+    """Train until ``config.steps`` or until asked to stop; resumes from the folder if it holds a run.
+
+    Args:
+        config: the run.
+        folder: where its state lives.
+        init: weights to start from when the folder holds no run.
+        console: where the progress bar is drawn.
+
+    Returns:
+        The number of steps done in all.
+
+    Raises:
+        DataError: the prepared data cannot be used.
+        CheckpointError: the folder or ``init`` is of another network.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0"))
+    if world > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    device = (
+        torch.device("cuda", rank % torch.cuda.device_count()) if torch.cuda.is_available() else torch.device("cpu")
+    )
+    torch.manual_seed(config.seed)
+    source = BatchSource(config, rank=rank, world=world)
+    model = Trainee(config.network, config.loss)
+    network = model.network
+    network.audio_encoder.mean, network.audio_encoder.scale = source.feature_statistics()
+    if init is not None and not folder.state.is_file():
+        network.load_state_dict(load_network(init, config.network.preset)[0].state_dict())
+    model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = _optimiser(model.parameters(), config.optimiser)
+    ema = Ema(network, config.optimiser.ema)
+    first = folder.load(model, ema, optimiser) if folder.state.is_file() else 0
+    wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world > 1 else model
+    val = _held_out(config)
+    log = _Log(folder.path) if rank == 0 else None
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    done = first
+    with _stop_asked() as stop, Progress(*columns, console=console, disable=rank != 0) as bar:
+        task = bar.add_task("training", total=config.steps, completed=first)
+        for step, batch in source.stream(first, config.steps):
+            model.train()
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+                terms = wrapped(batch.to(device))
+            optimiser.zero_grad(set_to_none=True)
+            terms["loss"].backward()
+            norm = nn.utils.clip_grad_norm_(model.parameters(), config.optimiser.clip)
+            for group in optimiser.param_groups:
+                group["lr"] = _rate(config.optimiser, step)
+            optimiser.step()
+            ema.update(network, step)
+            done = step + 1
+            if log is not None:
+                for name, value in terms.items():
+                    log.add(name, float(value.detach()))
+                log.add("gradient norm", float(norm))
+                bar.update(task, completed=done, description=f"loss {log.mean('loss'):.5f} kl {log.mean('kl'):.2f}")
+                if done % config.check_every == 0:
+                    averaged = _averaged(config, ema, device)
+                    _check(averaged, val, log, folder.path / "strips" / f"{done:06d}.png")
+                if done % 50 == 0:
+                    log.write(done)
+            ending = _agree(bool(stop), world)
+            if rank == 0 and (done % config.save_every == 0 or ending or done == config.steps):
+                folder.save(model, ema, optimiser, done)
+            if ending:
+                break
+    if world > 1:
+        dist.destroy_process_group()
+    return done
+
+
+def _held_out(config: TrainingConfig) -> list[Clip]:
+    try:
+        clips = read_clips(config.data.prepared, "val")
+    except Exception:  # a data set without a validation split trains all the same
+        return []
+    step = max(1, len(clips) // CHECKED_CLIPS)
+    return clips[::step][:CHECKED_CLIPS]
+
+
+def _averaged(config: TrainingConfig, ema: Ema, device: torch.device) -> TalkingHeadNetwork:
+    network = TalkingHeadNetwork(config.network)
+    network.load_state_dict(ema.values)
+    return network.to(device).eval()
+
+
+def _agree(stop: bool, world: int) -> bool:
+    """Whether any process was asked to stop: all must leave after the same step."""
+    if world == 1:
+        return stop
+    flag = torch.tensor([float(stop)])
+    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+    return bool(flag.item())

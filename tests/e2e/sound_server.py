@@ -1,0 +1,118 @@
+"""A microphone without hardware: a PulseAudio of its own, whose virtual microphone hears its virtual loudspeaker."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pytest
+
+__all__ = ["SoundServer"]
+
+SPEAKER, MICROPHONE = "vspk", "vmic"
+RATE = 48_000
+
+
+class SoundServer:
+    """A context in which processes started with :attr:`environment` hear what is played.
+
+    Args:
+        folder: short (a socket's path may have 107 characters) and private.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if sys.platform != "linux" or not all(map(shutil.which, ("pulseaudio", "pactl", "pacat"))):
+            pytest.skip("needs Linux with pulseaudio and pulseaudio-utils")
+        folder.chmod(0o700)
+        self.environment = {
+            "XDG_RUNTIME_DIR": str(folder),
+            "PULSE_SERVER": f"unix:{folder}/pulse/native",
+            "PULSE_SOURCE": MICROPHONE,
+            "PULSE_SINK": SPEAKER,
+        }
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    def _start(self, *command: str, **options: object) -> subprocess.Popen[bytes]:
+        child = subprocess.Popen(
+            command,
+            env={**os.environ, **self.environment},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **options,  # type: ignore[call-overload]
+        )
+        self._children.append(child)
+        return child
+
+    def __enter__(self) -> Self:
+        modules = (
+            "module-native-protocol-unix",
+            f"module-null-sink sink_name={SPEAKER} rate={RATE} channels=2",
+            f"module-remap-source master={SPEAKER}.monitor source_name={MICROPHONE} channels=1",
+        )
+        loads = [word for module in modules for word in ("-L", module)]
+        self._start("pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--disallow-exit", *loads)
+        for _ in range(100):
+            if MICROPHONE in self.control("list", "short", "sources", check=False):
+                break
+            time.sleep(0.1)
+        else:
+            self.__exit__(None, None, None)
+            pytest.skip("this PulseAudio does not start")
+        # A loudspeaker that plays nothing sleeps, and takes up to two seconds to wake.
+        self._play("/dev/zero")
+        time.sleep(1.5)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for child in reversed(self._children):
+            child.terminate()
+        for child in reversed(self._children):
+            try:
+                child.wait(10)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+    def control(self, *arguments: str, check: bool = True) -> str:
+        """Run ``pactl``."""
+        done = subprocess.run(
+            ["pactl", *arguments],
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=check,
+        )
+        return done.stdout
+
+    def _play(self, file: str, latency: int = 20) -> subprocess.Popen[bytes]:
+        options = [
+            "--raw",
+            f"--latency-msec={latency}",
+            "--format=s16le",
+            f"--rate={RATE}",
+            "--channels=2",
+            f"--device={SPEAKER}",
+        ]
+        return self._start("pacat", "--playback", *options, file)
+
+    def play(self, samples: np.ndarray, file: Path) -> subprocess.Popen[bytes]:
+        """Begin to play ``(n,)`` float samples at 48 kHz; ``file`` is for their keeping."""
+        np.repeat((samples * 32767).astype("<i2"), 2).tofile(file)
+        return self._play(str(file), latency=200)  # so much ahead that it does not stumble
+
+    @property
+    def listeners(self) -> int:
+        """Streams open on the microphone."""
+        rows = self.control("list", "short", "source-outputs").splitlines()
+        # The microphone itself listens to the loudspeaker's monitor.
+        return sum("module-remap-source" not in row and bool(row.strip()) for row in rows)

@@ -1,0 +1,164 @@
+"""Offset between picture and sound where it counts: in a browser at the far end. See av_probe.py for the instrument.
+
+STREAMHEAD_E2E_SECONDS sets how long each is watched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from aiortc import RTCConfiguration, RTCPeerConnection
+from aiortc.mediastreams import MediaStreamTrack
+from av import AudioFrame, VideoFrame
+from e2e.av_probe import ADDED, RATE, Alternating, connect, observe, open_probe, paint, tone_onsets, tones
+from e2e.chromium import Chromium
+from playwright.async_api import Page
+
+import streamhead
+from streamhead.audio.resample import as_float_mono
+from streamhead.output.webrtc import TalkingHeadTrack
+from streamhead.stream.session import Session
+from streamhead.timebase import FPS, HOP
+
+SECONDS = float(os.environ.get("STREAMHEAD_E2E_SECONDS", "10"))
+LONG = SECONDS >= 60
+SETTLING = 3  # s, and tones, at the start of a connection that are not judged
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self._began = 0.0
+
+    async def reach(self, seconds: float) -> None:
+        self._began = self._began or time.monotonic()
+        await asyncio.sleep(max(0.0, self._began + seconds - time.monotonic()))
+
+
+class _Tones(MediaStreamTrack):
+    """Sound in real time, as from a microphone."""
+
+    kind = "audio"
+
+    def __init__(self, sound: np.ndarray, clock: _Clock) -> None:
+        super().__init__()
+        self._sound = np.int16(sound * 32767)
+        self._clock, self._block = clock, 0
+
+    async def recv(self) -> AudioFrame:
+        await self._clock.reach(self._block / 50)
+        start = self._block * RATE // 50
+        frame = AudioFrame.from_ndarray(self._sound[None, start : start + RATE // 50], "s16", "mono")
+        frame.sample_rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)
+        self._block += 1
+        return frame
+
+
+class _Numbers(MediaStreamTrack):
+    """Grey pictures with their number, in step with :class:`_Tones` of the same clock."""
+
+    kind = "video"
+
+    def __init__(self, clock: _Clock) -> None:
+        super().__init__()
+        self._clock, self._number = clock, 0
+
+    async def recv(self) -> VideoFrame:
+        await self._clock.reach(self._number / FPS)
+        image = np.full((360, 640, 3), 90, np.uint8)
+        paint(image, self._number)
+        frame = VideoFrame.from_ndarray(image, "rgb24")
+        frame.pts, frame.time_base = self._number * 90_000 // FPS, Fraction(1, 90_000)
+        self._number += 1
+        return frame
+
+
+@asynccontextmanager
+async def _seen_by_chromium(audio: MediaStreamTrack, video: MediaStreamTrack) -> AsyncIterator[Page]:
+    pc = RTCPeerConnection(RTCConfiguration([]))
+    pc.addTrack(audio)
+    pc.addTrack(video)
+    async with Chromium() as chromium:
+        page = await chromium.open("about:blank")
+        await open_probe(page)
+        try:
+            await connect(page, pc)
+            yield page
+        finally:
+            await pc.close()
+
+
+async def _measure(page: Page, audio: Alternating, onsets: Callable[[], list[int]], name: str) -> np.ndarray:
+    """Offsets of the tones that came straight, ms, once the late ones have proved the reading; onsets in samples."""
+    await asyncio.sleep(SETTLING + SECONDS)
+    seen = await observe(page)
+    tone, offset = seen.offsets(np.divide(onsets(), RATE)).T
+    settled = (tone >= SETTLING) & (tone < len(audio.late))  # they are a second apart
+    late = np.asarray(audio.late)[tone[settled].astype(int)]
+    straight, delayed = 1e3 * offset[settled][~late], 1e3 * offset[settled][late]
+    figures = {
+        "tones": len(straight),
+        "offset_ms_mean": round(float(straight.mean()), 1),
+        "offset_ms_sd": round(float(straight.std()), 1),
+        "abs_offset_ms_p95": round(float(np.percentile(np.abs(straight), 95)), 1),
+        "read_for_100_ms_added": round(float(straight.mean() - delayed.mean()), 1),
+        "inlet_ms": round(1e3 * seen.inlet, 1),
+        "output_latency_ms": round(1e3 * seen.latency, 1),
+        "chromium_estimate_ms": round(seen.estimate_ms, 1),
+    }
+    print(name, json.dumps(figures))
+    assert straight.mean() - delayed.mean() == pytest.approx(20 * ADDED, abs=30)
+    assert abs(np.median(straight)) < 100
+    return straight
+
+
+async def test_two_tracks_sent_in_step() -> None:
+    """The instrument's own zero: what is read here is the browser's and the instrument's, not a talking head's."""
+    sound, clock = tones(SECONDS + 60), _Clock()
+    audio = Alternating(_Tones(sound, clock))
+    async with _seen_by_chromium(audio, _Numbers(clock)) as page:
+        await _measure(page, audio, lambda: tone_onsets(sound), "in step")
+
+
+def _numbered(session: Session) -> list[np.ndarray]:
+    """Make a session write each frame's number into it; returns the sound it hears from now on, ``(n,)`` each."""
+    step, push = session.step, session.push
+    heard: list[np.ndarray] = []
+
+    async def numbered_step(decode: bool = True) -> streamhead.Frame | None:
+        frame = await step(decode=decode)
+        if frame is not None:
+            paint(frame.image, frame.pts // HOP)
+        return frame
+
+    def noted_push(pcm: np.ndarray, sample_rate: int) -> None:
+        assert sample_rate == RATE
+        heard.append(as_float_mono(np.asarray(pcm)))
+        push(pcm, sample_rate)
+
+    session.step, session.push = numbered_step, noted_push  # type: ignore[method-assign, assignment]
+    return heard
+
+
+async def test_a_talking_head() -> None:
+    """What a session heard at a frame's pts is heard when that frame is seen."""
+    head = await asyncio.to_thread(streamhead.load)
+    session = head.session(size=(640, 360))
+    heard = _numbered(session)
+    track = TalkingHeadTrack(session, _Tones(tones(SECONDS + 60), _Clock()))
+    audio = Alternating(track.audio)
+    try:
+        async with _seen_by_chromium(audio, track) as page:
+            straight = await _measure(page, audio, lambda: tone_onsets(np.concatenate(heard)), "talking head")
+    finally:
+        await track.close()
+    if LONG:  # the release check has a machine to itself
+        assert abs(straight.mean()) <= 40
+        assert np.percentile(np.abs(straight), 95) <= 80
