@@ -24,6 +24,7 @@ from streamhead.errors import (
 if TYPE_CHECKING:
     from streamhead.face.portrait import Portrait
     from streamhead.output.frame import Frame
+    from streamhead.output.webrtc import TalkingHeadTrack, attach
     from streamhead.stream.session import Session
     from streamhead.stream.talking_head import TalkingHead, load
 
@@ -39,7 +40,9 @@ __all__ = [
     "Session",
     "StreamheadError",
     "TalkingHead",
+    "TalkingHeadTrack",
     "__version__",
+    "attach",
     "load",
 ]
 
@@ -51,6 +54,8 @@ _LAZY: Final = {
     "Portrait": "streamhead.face.portrait",
     "Session": "streamhead.stream.session",
     "TalkingHead": "streamhead.stream.talking_head",
+    "TalkingHeadTrack": "streamhead.output.webrtc",
+    "attach": "streamhead.output.webrtc",
     "load": "streamhead.stream.talking_head",
 }
 
@@ -58,7 +63,12 @@ _LAZY: Final = {
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'streamhead' has no attribute {name!r}")
-    value = getattr(import_module(_LAZY[name]), name)
+    try:
+        value = getattr(import_module(_LAZY[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("aiortc", "aioice"):
+            raise
+        raise ImportError(f"streamhead.{name} needs aiortc; install it: pip install 'streamhead[webrtc]'") from error
     globals()[name] = value
     return value
 

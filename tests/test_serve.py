@@ -86,7 +86,7 @@ def test_summary_and_report(tmp_path: Path) -> None:
     meter = Meter()
     for t in range(251):
         start = 7.0 + t / 25
-        meter.frame(start, start + 0.085, start + 0.086, start + 0.106, start + 0.108)
+        meter.frame(start, start + 0.085, start + 0.086, start + 0.106, start + 0.106, start + 0.108)
     meter.late_frames, meter.late_samples, meter.silence_s = 3, 480, 1.25
     stats = meter.stats(17.2, overruns=2)
     assert summary(stats) == (

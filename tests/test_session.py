@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -209,7 +210,6 @@ def test_many_sessions_are_one_batched_step() -> None:
 
 
 async def test_async_iteration_batches_and_ends() -> None:
-    import asyncio
 
     sound = speech(0.6, 16000)
     expected = list(head().render(sound, 16000, seed=3, view="face"))
@@ -243,3 +243,19 @@ async def test_a_late_frame_moves_the_state_but_draws_nothing() -> None:
     assert frame is not None and frame.pts == HOP
     assert np.array_equal(frame.image, expected[1].image)
     assert np.array_equal(frame.audio, expected[1].audio)
+
+
+def test_a_head_outlives_the_event_loop_it_was_used_in() -> None:
+    own = _session()
+    own.push(speech(0.4, 16000), 16000)
+
+    async def leave() -> None:
+        asyncio.get_running_loop().call_soon(asyncio.current_task().cancel)  # type: ignore[union-attr]
+        await own.step()
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(leave())  # the engine may still be at work on the frame
+    other = _session()
+    other.push(speech(0.4, 16000), 16000)
+    frame = asyncio.run(asyncio.wait_for(other.step(), 10))
+    assert frame is not None and frame.pts == 0

@@ -7,8 +7,10 @@ the default executor (aiortc encodes there).
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -113,7 +115,8 @@ class Engine:
         self.network.draw_in(self.device.drawing_dtype)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="streamhead-engine")
         self._waiting: list[tuple[Turn, asyncio.Future[Frame | None]]] = []
-        self._running: asyncio.Future[list[Frame | None]] | None = None
+        self._busy = False
+        self._lock = threading.Lock()
 
     @torch.inference_mode()
     def reference(self, square: NDArray[np.uint8]) -> Reference:
@@ -164,35 +167,50 @@ class Engine:
         ]
 
     async def run(self, turn: Turn) -> Frame | None:
-        """Like :meth:`advance`, in the engine's thread, together with the turns of other streams that wait for it."""
-        future: asyncio.Future[Frame | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((turn, future))
+        """Like :meth:`advance`, in the engine's thread, together with the turns of other streams that wait for it.
+
+        May be awaited in any event loop, one after another or at the same time.
+        """
+        waiter: asyncio.Future[Frame | None] = asyncio.get_running_loop().create_future()
+        with self._lock:
+            self._waiting.append((turn, waiter))
         self._start()
-        return await future
+        return await waiter
 
     def _start(self) -> None:
         # No tick to wait for: whatever has gathered while the thread was busy is the next batch.
-        if self._running is not None or not self._waiting:
-            return
-        batch, self._waiting = self._waiting, []
-        loop = asyncio.get_running_loop()
-        self._running = loop.run_in_executor(self._executor, self.advance, [turn for turn, _ in batch])
-        self._running.add_done_callback(lambda done: self._finish(done, [future for _, future in batch]))
+        with self._lock:
+            if self._busy or not self._waiting:
+                return
+            batch, self._waiting = self._waiting, []
+            self._busy = True
+        running = self._executor.submit(self.advance, [turn for turn, _ in batch])
+        running.add_done_callback(lambda done: self._finish(done, [waiter for _, waiter in batch]))
 
-    def _finish(self, done: asyncio.Future[list[Frame | None]], waiters: list[asyncio.Future[Frame | None]]) -> None:
-        self._running = None
+    def _finish(self, done: Future[list[Frame | None]], waiters: list[asyncio.Future[Frame | None]]) -> None:
+        with self._lock:
+            self._busy = False
         error = None if done.cancelled() else done.exception()
         for index, waiter in enumerate(waiters):
-            if waiter.done():
-                continue
-            if done.cancelled():
-                waiter.cancel()
-            elif error is not None:
-                waiter.set_exception(error)
-            else:
-                waiter.set_result(done.result()[index])
-        self._start()
+            frame = None if done.cancelled() or error is not None else done.result()[index]
+            with suppress(RuntimeError):  # its event loop was closed meanwhile
+                waiter.get_loop().call_soon_threadsafe(_settle, waiter, frame, error, done.cancelled())
+        if not done.cancelled():
+            self._start()
 
     def close(self) -> None:
         """Let the engine's thread end."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _settle(
+    waiter: asyncio.Future[Frame | None], frame: Frame | None, error: BaseException | None, cancelled: bool
+) -> None:
+    if waiter.done():
+        return
+    if cancelled:
+        waiter.cancel()
+    elif error is not None:
+        waiter.set_exception(error)
+    else:
+        waiter.set_result(frame)

@@ -1,9 +1,12 @@
 """The live path: a source of sound, a session, a sink for its frames. The one place that owns wall time.
 
     source -> session.push -> session.step -> sink
+       |
+       +----> delay line -> whoever plays the sound beside the picture
 
 Sound is the clock: a frame is made when its sound is in, and nothing waits for a tick. Delay is the instant at which
-the sink has taken a frame minus the instant at which the first sample of the frame's interval was captured.
+the sink has taken a frame minus the instant at which the first sample of the frame's interval was captured. With a
+delay line frames are held until all of them leave at the same delay, the one at which the line gives their sound.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ from numpy.typing import ArrayLike, NDArray
 from streamhead.audio.microphone import AudioChunk, AudioSource
 from streamhead.output.frame import Frame
 from streamhead.stream.clock import Now, Timeline
+from streamhead.stream.delay_line import DelayLine
+from streamhead.stream.even_delay import EvenDelay
 from streamhead.stream.stats import Meter, Stats
 from streamhead.timebase import FPS, HOP, SAMPLE_RATE
 
@@ -112,15 +117,29 @@ class Pipeline:
         session: not yet fed.
         source: where sound comes from; its end is flushed and shown, then the run ends.
         sink: where frames go.
+        delay_line: of the source's rate and channels; gets all sound that the session gets, and its delay set.
         now: the clock.
     """
 
-    def __init__(self, session: LiveSession, source: AudioSource, sink: Sink, *, now: Now = time.monotonic) -> None:
+    def __init__(
+        self,
+        session: LiveSession,
+        source: AudioSource,
+        sink: Sink,
+        *,
+        delay_line: DelayLine | None = None,
+        now: Now = time.monotonic,
+    ) -> None:
         self.muted = False
         """Whether silence goes in instead of the source's sound."""
+        self.due = 0.0
+        """Instant at which the frame that the sink is given should leave."""
         self._session = session
         self._source = source
         self._sink = sink
+        self._delay_line = delay_line
+        self._even = EvenDelay(session.look_ahead)
+        self._interrupts = 0
         self._now = now
         self._rate = source.sample_rate
         self._meter = Meter()
@@ -136,6 +155,11 @@ class Pipeline:
         self._ended = False
         self._arrived = asyncio.Event()
         self._advanced = asyncio.Event()
+
+    @property
+    def delay(self) -> float:
+        """Seconds from capture to being handed over that frames are held to, with a delay line."""
+        return self._even.seconds
 
     @property
     def stats(self) -> Stats:
@@ -167,6 +191,9 @@ class Pipeline:
             return
         self._source.clear()
         self._session.interrupt()
+        if self._delay_line is not None:
+            self._delay_line.clear()
+        self._interrupts += 1
         self._ready_at.clear()
         self._overtaken = self._arriving if self._arriving and self._arriving.done() else None
         t = self._session.next_pts // HOP
@@ -251,6 +278,8 @@ class Pipeline:
 
     def _extend(self, pcm: NDArray[np.float32], captured_at: float) -> None:
         self._timeline.extend(len(pcm), captured_at)
+        if self._delay_line is not None:
+            self._delay_line.write(pcm, captured_at)
         self._push(pcm)
 
     def _push(self, pcm: NDArray[np.float32] | None) -> None:
@@ -284,11 +313,23 @@ class Pipeline:
         # A frame needs look_ahead + 1 frames of sound, the last chunk of which comes at some age; one frame to spare.
         in_time = (self._session.look_ahead + 2) / FPS + median(self._ages)
         late = self._session.ready > 1 and started - captured > in_time
+        interrupts = self._interrupts
         frame = await self._session.step(decode=not late)
         self._advanced.set()
-        if frame is not None:
-            computed = self._now()
+        if frame is None:
+            self._meter.late_frames += late
+            return
+        computed = self._now()
+        await self._hold(captured, computed)
+        if interrupts == self._interrupts:
+            held = self._now()
             await self._sink(frame)
-            self._meter.frame(captured, ready, started, computed, self._now())
-        elif late:
-            self._meter.late_frames += 1
+            self._meter.frame(captured, ready, started, computed, held, self._now())
+
+    async def _hold(self, captured: float, computed: float) -> None:
+        """Keep a frame until its sound leaves the delay line."""
+        self.due = computed
+        if self._delay_line is not None:
+            self._delay_line.delay = self._even.follow(computed - captured)
+            self.due = captured + self._even.seconds
+            await asyncio.sleep(max(0.0, self.due - computed))

@@ -10,8 +10,9 @@ import numpy as np
 
 __all__ = ["STAGES", "Meter", "Spread", "Stats"]
 
-STAGES: Final = ("capture", "wait", "compute", "sink")
-"""Where a frame's delay goes, in order: sound coming in, waiting for its turn, network and picture, handing over."""
+STAGES: Final = ("capture", "wait", "compute", "hold", "sink")
+"""Where a frame's delay goes, in order: sound coming in, waiting for its turn, network and picture, being held until
+the sound of the same instant leaves too, handing over."""
 
 WINDOW: Final = 2.0
 """Seconds over which the current rate is measured."""
@@ -101,15 +102,15 @@ class Meter:
         self._recent: deque[tuple[float, float]] = deque(maxlen=256)  # when handed over, delay
         self._moments = np.zeros(5)  # sums of 1, x, y, xx, xy: the line through all delays
 
-    def frame(self, captured: float, ready: float, started: float, computed: float, handed: float) -> None:
-        """A frame went out; its instants in seconds, in the order of :data:`STAGES`."""
+    def frame(self, captured: float, ready: float, started: float, computed: float, held: float, handed: float) -> None:
+        """A frame went out; its instants in seconds, each the end of a stage."""
         if not self._frames:
             self._first = handed
         self._frames += 1
         self._last = handed
         delay = 1e3 * (handed - captured)
         self._delay.add(delay)
-        instants = (captured, ready, started, computed, handed)
+        instants = (captured, ready, started, computed, held, handed)
         for name, begin, end in zip(STAGES, instants[:-1], instants[1:], strict=True):
             self._stages[name].add(1e3 * (end - begin))
         self._recent.append((handed, delay))
