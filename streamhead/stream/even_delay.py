@@ -14,7 +14,7 @@ __all__ = ["EvenDelay"]
 WINDOW: Final = 10 * FPS
 """Frames that are looked back on."""
 ENOUGH: Final = FPS
-"""Frames before the first judgement: the very first are slow."""
+"""Frames to judge by, and as many before them that are not judged: the very first are slow."""
 SHARE: Final = 95.0
 """Percent of the frames that are to be in time; the others leave late, each on its own."""
 MARGIN: Final = 0.003
@@ -39,9 +39,13 @@ class EvenDelay:
         self.seconds = self._least + SPARE
         """The delay, s."""
         self._needs: deque[float] = deque(maxlen=WINDOW)
+        self._unjudged = ENOUGH
 
     def follow(self, need: float) -> float:
         """Note that a frame took ``need`` seconds from capture until it was made; returns the delay from now on."""
+        if self._unjudged:
+            self._unjudged -= 1
+            return self.seconds
         self._needs.append(need)
         if len(self._needs) >= ENOUGH:
             wish = float(np.percentile(np.asarray(self._needs), SHARE)) + MARGIN

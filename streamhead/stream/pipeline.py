@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import median
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -50,6 +50,10 @@ JUMP: Final = 0.2
 """Gaps in a running source's capture instants up to this are jitter; only what it counted as lost is filled."""
 BACKLOG: Final = FPS
 """Frames that may wait to be made before the source is left waiting."""
+
+
+HELD: Final = 2
+"""Finished frames that may wait to leave before the next one is made."""
 
 
 class LiveSession(Protocol):
@@ -106,6 +110,16 @@ class ThreadSink:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Made:
+    """A finished frame on its way out: how many interrupts there had been, when it is due, and its instants so far."""
+
+    frame: Frame
+    interrupts: int
+    due: float
+    instants: tuple[float, float, float, float]
+
+
 class Pipeline:
     """Runs one session live. Cancel :meth:`run` to stop it.
 
@@ -139,6 +153,7 @@ class Pipeline:
         self._sink = sink
         self._delay_line = delay_line
         self._even = EvenDelay(session.look_ahead)
+        self._leaving: asyncio.Queue[_Made] = asyncio.Queue(HELD)
         self._interrupts = 0
         self._now = now
         self._rate = source.sample_rate
@@ -175,11 +190,14 @@ class Pipeline:
         started = self._now()
         self._timeline = Timeline(self._rate, started)
         self._silence_due = started + self._patience
-        tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._show())]
+        listen, show, leave = (asyncio.create_task(work()) for work in (self._listen, self._show, self._leave))
+        tasks = {listen, show, leave}
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-            for task in done:
-                task.result()
+            running = tasks
+            while running > {leave}:  # which never ends by itself
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
         finally:
             for task in tasks:
                 task.cancel()
@@ -301,7 +319,7 @@ class Pipeline:
             while self._session.ready:
                 await self._step()
             if self._ended:
-                return
+                return await self._leaving.join()
             self._arrived.clear()
             await self._arrived.wait()
 
@@ -320,16 +338,22 @@ class Pipeline:
             self._meter.late_frames += late
             return
         computed = self._now()
-        await self._hold(captured, computed)
-        if interrupts == self._interrupts:
-            held = self._now()
-            await self._sink(frame)
-            self._meter.frame(captured, ready, started, computed, held, self._now())
+        instants = (captured, ready, started, computed)
+        if self._delay_line is None:
+            return await self._hand_over(_Made(frame, interrupts, computed, instants))
+        self._delay_line.delay = self._even.follow(computed - captured)
+        await self._leaving.put(_Made(frame, interrupts, captured + self._even.seconds, instants))
 
-    async def _hold(self, captured: float, computed: float) -> None:
-        """Keep a frame until its sound leaves the delay line."""
-        self.due = computed
-        if self._delay_line is not None:
-            self._delay_line.delay = self._even.follow(computed - captured)
-            self.due = captured + self._even.seconds
-            await asyncio.sleep(max(0.0, self.due - computed))
+    async def _leave(self) -> None:
+        """With a delay line: hand each frame over when its sound leaves; the next one is made meanwhile."""
+        while True:
+            made = await self._leaving.get()
+            await asyncio.sleep(max(0.0, made.due - self._now()))
+            await self._hand_over(made)
+            self._leaving.task_done()
+
+    async def _hand_over(self, made: _Made) -> None:
+        if made.interrupts == self._interrupts:
+            held, self.due = self._now(), made.due
+            await self._sink(made.frame)
+            self._meter.frame(*made.instants, held, self._now())
