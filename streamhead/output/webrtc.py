@@ -20,6 +20,7 @@ from av import AudioFrame, VideoFrame
 from streamhead.audio.microphone import AudioSource
 from streamhead.audio.track import TrackSource
 from streamhead.output.frame import Frame
+from streamhead.output.steady_encoder import keep_steady
 from streamhead.stream.delay_line import DelayLine
 from streamhead.stream.pipeline import Pipeline
 from streamhead.stream.session import Session
@@ -206,6 +207,6 @@ def attach(pc: RTCPeerConnection, head: Session | TalkingHead) -> TalkingHeadTra
         if pc.connectionState in ("closed", "failed"):
             await track.close()
 
-    pc.addTrack(track)
+    keep_steady(pc.addTrack(track))
     pc.addTrack(track.audio)
     return track
