@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from streamhead.face.align import EYES, MOUTH
+from streamhead.face.align import MOUTH
 from streamhead.model.config import NetworkConfig
 from streamhead.model.gaussian_lstm import Gaussian, GaussianLSTM
 from streamhead.model.image_encoder import FrameEncoder
@@ -15,6 +15,7 @@ from streamhead.model.objective import latent_cost
 from streamhead.training.batches import Batch
 from streamhead.training.config import LossConfig
 from streamhead.training.geometry import MEASURES
+from streamhead.training.picture_loss import picture_loss
 
 __all__ = ["Trainee"]
 
@@ -74,19 +75,9 @@ class Trainee(nn.Module):
         image = update.apply(batch.reference.repeat_interleave(decoded, 0))
         target = batch.targets.flatten(0, 1)
 
-        error = (image - target).square()
-        terms = {"mse": error.mean(), "kl": latent_cost(of_frames, of_audio, self.config.prior)}
-        terms["mouth"] = error[:, :, *MOUTH].mean()
-        loss = terms["mse"] + weights.kl * terms["kl"]
-        if weights.mouth:
-            loss = loss + weights.mouth * terms["mouth"]
-        if weights.eyes:
-            loss = loss + weights.eyes * error[:, :, *EYES].mean()
-        if weights.gradient:
-            difference = image - target
-            across = torch.diff(difference, dim=-1).abs().mean() + torch.diff(difference, dim=-2).abs().mean()
-            terms["gradient"] = across
-            loss = loss + weights.gradient * across
+        terms = picture_loss(image, target, batch.heard.repeat_interleave(decoded), weights)
+        terms["kl"] = latent_cost(of_frames, of_audio, self.config.prior)
+        loss = terms.pop("picture") + weights.kl * terms["kl"]
         if weights.mask:
             terms["mask"] = update.mask.mean()
             loss = loss + weights.mask * terms["mask"]
@@ -99,7 +90,7 @@ class Trainee(nn.Module):
             terms["geometry seen"], terms["geometry heard"] = seen, heard
             loss = loss + weights.geometry * (seen + heard)
         # The two rows of the log that tell whether the sound is understood: mouth error by source of z.
-        per_clip = error[:, :, *MOUTH].mean((1, 2, 3)).unflatten(0, (clips, decoded)).mean(1).detach()
-        terms["mouth heard"] = (per_clip * batch.heard).sum() / batch.heard.sum().clamp_min(1)
+        mouth = (image - target)[:, :, *MOUTH].detach().square().mean((1, 2, 3)).unflatten(0, (clips, decoded)).mean(1)
+        terms["mouth heard"] = (mouth * batch.heard).sum() / batch.heard.sum().clamp_min(1)
         terms["loss"] = loss
         return terms
