@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from streamhead.stream.pipeline import Pipeline
     from streamhead.stream.stats import Stats
 
-__all__ = ["run_live", "summary", "write_report"]
+__all__ = ["run_live", "summary", "wait_for_end", "write_report"]
 
 REFRESH: Final = 4
 """Times a second that the status line is drawn."""
@@ -54,6 +54,13 @@ async def run_live(pipeline: Pipeline, console: Console, duration: float | None 
         outcome, *_ = await asyncio.gather(running, *helpers, return_exceptions=True)
     if isinstance(outcome, Exception):
         raise outcome
+
+
+async def wait_for_end(duration: float | None = None) -> None:
+    """Wait ``duration`` seconds, or for Ctrl-C or SIGTERM."""
+    stop = asyncio.Event()
+    with _on_signals(stop.set), suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), duration)
 
 
 @contextmanager

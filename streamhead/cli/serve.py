@@ -14,6 +14,7 @@ __all__ = ["serve"]
 
 def serve(
     virtual_cam: Annotated[bool, typer.Option("--virtual-cam", help="Show the face in a virtual camera.")] = False,
+    webrtc: Annotated[bool, typer.Option("--webrtc", help="Serve a web page where callers speak and see it.")] = False,
     mic: Annotated[
         str | None,
         typer.Option(
@@ -31,6 +32,22 @@ def serve(
     temperature: Annotated[float, typer.Option(help="Liveliness: 0 is the mean, 1 the model's own.", min=0.0)] = 1.0,
     view: Annotated[str, typer.Option(help="call: the portrait; face: the bare 128 px square.")] = "call",
     size: Annotated[str, typer.Option(help="Picture size of the call view.")] = "1280x720",
+    host: Annotated[
+        str, typer.Option(help="--webrtc: address to listen at; beyond this machine a token is needed.")
+    ] = ("127.0.0.1"),
+    port: Annotated[int, typer.Option(help="--webrtc: port to listen at.", min=1, max=65535)] = 8080,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="STREAMHEAD_TOKEN", show_envvar=True, help="--webrtc: what callers must know; auto makes one up."
+        ),
+    ] = None,
+    origin: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="--webrtc: pages of this address may call, too.")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="--webrtc: certificate (PEM), for https.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="--webrtc: its key, where it is a file of its own.")] = None,
+    max_sessions: Annotated[int, typer.Option(help="--webrtc: callers at once.", min=1)] = 8,
     duration: Annotated[float | None, typer.Option(help="Stop after so many seconds.", min=0.0)] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the run's figures here at its end.")
@@ -39,14 +56,14 @@ def serve(
     weights: Annotated[Path | None, typer.Option(help="Checkpoint, instead of the one shipped.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
-    """Speak, and the portrait speaks: from a microphone into a virtual camera, until q or Ctrl-C.
+    """Speak, and the portrait speaks: from a microphone into a virtual camera, or from a web page back to it.
 
-    Keys: m mutes (the face lives on), q quits.
+    Until Ctrl-C. With a microphone there are keys, too: m mutes (the face lives on), q quits.
     """
     import asyncio
     import gc
     import sys
-    from contextlib import ExitStack
+    from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
     from typing import Literal, cast
 
     import numpy as np
@@ -54,7 +71,7 @@ def serve(
 
     import streamhead
     from streamhead.audio.microphone import open_source
-    from streamhead.cli.live import run_live, summary, write_report
+    from streamhead.cli.live import run_live, summary, wait_for_end, write_report
     from streamhead.face.align import SIZE
     from streamhead.output.frame import Frame
     from streamhead.output.preview import PreviewWindow
@@ -64,16 +81,27 @@ def serve(
 
     if view not in ("call", "face"):
         raise typer.BadParameter("choose call or face", param_hint="--view")
-    if not (virtual_cam or preview):
-        raise typer.BadParameter("nowhere to show the face; pass --virtual-cam, --preview or both")
-    shape = parse_size(size)
+    local = virtual_cam or preview
+    if not (local or webrtc):
+        raise typer.BadParameter("nowhere to show the face; pass --virtual-cam, --preview or --webrtc, or several")
+    if not local and (mic or json_file):
+        raise typer.BadParameter("with --webrtc alone callers bring their sound: --mic and --json want --virtual-cam")
+    shape, look = parse_size(size), cast(Literal["call", "face"], view)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     sinks: list[Sink] = []
     places: list[str] = []
     with ExitStack() as stack:
         # Devices first: to learn that one is missing should not take as long as loading a model.
-        source = open_source(mic)
-        stack.enter_context(source)
+        door = None
+        if webrtc:
+            from streamhead.cli.web import open_door, serving
+
+            door = stack.enter_context(
+                open_door(host, port, token=token, origins=origin or (), tls_cert=tls_cert, tls_key=tls_key)
+            )
+        source = open_source(mic) if local else None
+        if source is not None:
+            stack.enter_context(source)
         if virtual_cam:
             webcam = stack.enter_context(VirtualCamera((SIZE, SIZE) if view == "face" else shape, camera))
             sinks.append(stack.enter_context(ThreadSink(webcam.send)))
@@ -91,28 +119,41 @@ def serve(
         stack.callback(head.engine.close)
 
         def session() -> streamhead.Session:
-            look = cast(Literal["call", "face"], view)
             return head.session(seed, temperature=temperature, view=look, size=shape)
 
         async def send(frame: Frame) -> None:
             for sink in sinks:
                 await sink(frame)
 
-        async def live() -> Pipeline:
+        async def live() -> Pipeline | None:
             # The first steps are slow (kernels are chosen, memory is taken): they are made on another session.
             trial = session()
             trial.push(np.zeros(HOP * FPS // 5, np.float32), SAMPLE_RATE)
             while trial.ready:
                 await trial.step()
-            # What is loaded by now stays: going through it again and again would hold up frames, and the exit.
-            gc.collect()
-            gc.freeze()
-            console.print(f"{source.name} speaks in {' and '.join(places)}; m mutes, q or Ctrl-C ends it", markup=False)
-            pipeline = Pipeline(session(), source, send)
-            await run_live(pipeline, console, duration)
-            return pipeline
+            web: AbstractAsyncContextManager[None] = nullcontext()
+            if door is not None:
+                web = serving(
+                    door, head, console, sessions=max_sessions, temperature=temperature, view=look, size=shape
+                )
+            async with web:
+                # What is loaded by now stays: going through it again and again would hold up frames, and the exit.
+                gc.collect()
+                gc.freeze()
+                if source is None:
+                    await wait_for_end(duration)
+                    return None
+                console.print(
+                    f"{source.name} speaks in {' and '.join(places)}; m mutes, q or Ctrl-C ends it", markup=False
+                )
+                pipeline = Pipeline(session(), source, send)
+                await run_live(pipeline, console, duration)
+                return pipeline
 
-        stats = asyncio.run(live()).stats
+        pipeline = asyncio.run(live())
+    if source is None or pipeline is None:
+        return
+    stats = pipeline.stats
     console.print(summary(stats))
     if json_file is not None:
         write_report(json_file, stats, source=source.name, places=places)

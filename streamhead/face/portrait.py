@@ -201,6 +201,11 @@ class Portrait:
         return cls.from_image(read_picture(path), pick=pick, name=Path(path).name)
 
     @classmethod
+    def from_bytes(cls, data: bytes, name: str = "the picture", pick: int | None = None) -> Self:
+        """As ``open``, for a picture file that is in memory; ``name`` is what errors call it."""
+        return cls.from_image(_decode(io.BytesIO(data), name), pick=pick, name=name)
+
+    @classmethod
     def from_image(cls, image: NDArray[np.uint8], pick: int | None = None, name: str = "the picture") -> Self:
         """Find the face in a picture that is already in memory, ``(height, width, 3)`` RGB uint8; else as ``open``."""
         height, width = image.shape[:2]

@@ -105,6 +105,8 @@ class TalkingHeadTrack(MediaStreamTrack):
         """The sound, delayed as the picture is."""
         self.dropped = 0
         """Frames that no sender took in time."""
+        self.speech = False
+        """Whether the frame made last heard speech."""
         self.epoch = time.monotonic()
         """Instant that both tracks' timestamps count from."""
         self._frames: asyncio.Queue[tuple[Frame, float] | None] = asyncio.Queue(QUEUE)
@@ -144,6 +146,7 @@ class TalkingHeadTrack(MediaStreamTrack):
         return picture
 
     async def _take(self, frame: Frame) -> None:
+        self.speech = frame.speech
         if self._frames.full():
             self._frames.get_nowait()
             self.dropped += 1
@@ -179,7 +182,7 @@ class TalkingHeadTrack(MediaStreamTrack):
             await asyncio.gather(self._running, return_exceptions=True)
 
 
-def attach(pc: RTCPeerConnection, head: Session | TalkingHead) -> TalkingHeadTrack:
+def attach(pc: RTCPeerConnection, head: Session | TalkingHead, *, send: bool = True) -> TalkingHeadTrack:
     """Answer a caller with a talking head, in one line: both tracks are added, and the caller's sound is heard.
 
     The first audio track that the connection receives is the one it hears. It ends when the connection does.
@@ -187,6 +190,7 @@ def attach(pc: RTCPeerConnection, head: Session | TalkingHead) -> TalkingHeadTra
     Args:
         pc: not yet negotiated, or with the caller's offer set.
         head: what to show; a session not yet fed, or a head.
+        send: False only hears the caller; the head is shown elsewhere.
     """
     track = TalkingHeadTrack(head)
     heard = False
@@ -207,6 +211,7 @@ def attach(pc: RTCPeerConnection, head: Session | TalkingHead) -> TalkingHeadTra
         if pc.connectionState in ("closed", "failed"):
             await track.close()
 
-    keep_steady(pc.addTrack(track))
-    pc.addTrack(track.audio)
+    if send:
+        keep_steady(pc.addTrack(track))
+        pc.addTrack(track.audio)
     return track

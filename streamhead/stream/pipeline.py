@@ -30,7 +30,7 @@ from streamhead.output.frame import Frame
 from streamhead.stream.clock import Now, Timeline
 from streamhead.stream.delay_line import DelayLine
 from streamhead.stream.even_delay import EvenDelay
-from streamhead.stream.stats import Meter, Stats
+from streamhead.stream.stats import Meter, Stats, Tally
 from streamhead.timebase import FPS, HOP, SAMPLE_RATE
 
 __all__ = ["LiveSession", "Pipeline", "Sink", "ThreadSink"]
@@ -180,6 +180,11 @@ class Pipeline:
     def stats(self) -> Stats:
         """The figures so far."""
         return self._meter.stats(self._now(), self._source.overruns)
+
+    @property
+    def tallies(self) -> dict[str, Tally]:
+        """All delays so far and their parts, as :meth:`Meter.tallies`."""
+        return self._meter.tallies()
 
     async def run(self) -> None:
         """Live until the source ends.

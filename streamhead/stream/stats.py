@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-__all__ = ["STAGES", "Meter", "Spread", "Stats"]
+__all__ = ["BUCKETS", "STAGES", "Meter", "Spread", "Stats", "Tally"]
 
 STAGES: Final = ("capture", "wait", "compute", "hold", "sink")
 """Where a frame's delay goes, in order: sound coming in, waiting for its turn, network and picture, being held until
@@ -66,6 +66,27 @@ class Stats:
     overruns: int
 
 
+BUCKETS: Final = (5, 10, 20, 40, 60, 80, 100, 120, 150, 200, 300, 400, 600, 1000, 2000)
+"""Upper edges of a :class:`Tally`'s buckets, ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many times were how long; tallies of several pipelines add up.
+
+    Attributes:
+        counts: of times up to each edge of :data:`BUCKETS`, and last of all times.
+        total_ms: their sum.
+    """
+
+    counts: tuple[int, ...] = (0,) * (len(BUCKETS) + 1)
+    total_ms: float = 0.0
+
+    def __add__(self, other: Tally) -> Tally:
+        counts = tuple(mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True))
+        return Tally(counts, self.total_ms + other.total_ms)
+
+
 class _Histogram:
     """Times in ms, counted in bins."""
 
@@ -86,6 +107,11 @@ class _Histogram:
             return Spread()
         p50, p95, p99 = (float(np.searchsorted(below, share * count) * BIN) for share in (0.50, 0.95, 0.99))
         return Spread(round(self._sum / count, 2), p50, p95, p99, round(self._max, 2))
+
+    def tally(self) -> Tally:
+        below = np.cumsum(self._bins)
+        edges = (*(round(edge / BIN) for edge in BUCKETS), len(below) - 1)
+        return Tally(tuple(int(below[edge]) for edge in edges), self._sum)
 
 
 class Meter:
@@ -116,6 +142,10 @@ class Meter:
         self._recent.append((handed, delay))
         x = (handed - self._first) / 60.0
         self._moments += (1.0, x, delay, x * x, x * delay)
+
+    def tallies(self) -> dict[str, Tally]:
+        """All times so far: ``delay``, and its parts by the names of :data:`STAGES`."""
+        return {"delay": self._delay.tally(), **{name: stage.tally() for name, stage in self._stages.items()}}
 
     def stats(self, now: float, overruns: int = 0) -> Stats:
         """The figures up to ``now``."""
