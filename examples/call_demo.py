@@ -22,13 +22,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
-import aioice.ice
 import numpy as np
 import typer
 from aiortc import RTCConfiguration, RTCPeerConnection
 from aiortc.mediastreams import MediaStreamTrack
 from av import AudioFrame, VideoFrame
-from far_end import RATE, FarEnd
+from far_end import RATE, FarEnd, reachable
 from rich.console import Console
 from rich.table import Table
 from scipy.signal import resample_poly
@@ -124,9 +123,7 @@ def offsets(far: FarEnd, sent: Sent) -> np.ndarray:
 
 async def call(source: AudioSource, head: streamhead.TalkingHead, path: Path, seconds: float) -> dict[str, Any]:
     """Call, listen for ``seconds`` from the first picture on, hang up; returns the report."""
-    if not aioice.ice.get_host_addresses(use_ipv4=True, use_ipv6=True):
-        # A machine without any network still has itself.
-        aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
+    reachable()
     here, there = (RTCPeerConnection(RTCConfiguration([])) for _ in range(2))  # [] asks no server on the internet
     far = FarEnd(here, path)
     here.addTrack(Caller(source))

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 from aiortc.contrib.media import MediaRelay
-from aiortc.mediastreams import MediaStreamError
+from aiortc.mediastreams import MediaStreamError, VideoStreamTrack
 from calls import RATE, Received, Voice, negotiate, two_peers
 from heads import head
 from sounds import speech
@@ -40,14 +40,19 @@ def loudness(sound: np.ndarray) -> np.ndarray:
     return np.sqrt(np.mean(mono[: len(mono) // 960 * 960].reshape(-1, 960) ** 2, axis=1))
 
 
-def lag(sent: np.ndarray, received: np.ndarray) -> tuple[int, float]:
-    """By how many blocks of 20 ms ``received`` is behind, and how alike they are then."""
-    best = (0, -1.0)
-    for shift in range(40):
-        a, b = sent[: len(received) - shift], received[shift : shift + len(sent)]
-        count = min(len(a), len(b))
-        best = max(best, (shift, float(np.corrcoef(a[:count], b[:count])[0, 1])), key=lambda item: item[1])
-    return best
+def lag(sent: np.ndarray, received: np.ndarray) -> tuple[float, float]:
+    """By how many blocks of 20 ms ``received`` is behind, and how alike they are then: medians over pieces of 1.5 s.
+
+    In pieces, for the delay follows what the machine can do.
+    """
+    found = []
+    for start in range(50, min(len(received), len(sent)) - 75, 25):
+        piece = received[start : start + 75]
+        shifts = range(min(start, 40))
+        alike = [float(np.corrcoef(sent[start - shift : start - shift + 75], piece)[0, 1]) for shift in shifts]
+        found.append((int(np.argmax(alike)), max(alike)))
+    shift, alike = np.median(found, axis=0)
+    return float(shift), float(alike)
 
 
 async def test_a_caller_speaks_and_gets_a_face_and_the_own_voice() -> None:
@@ -58,11 +63,9 @@ async def test_a_caller_speaks_and_gets_a_face_and_the_own_voice() -> None:
         received = Received(caller)
         track = attach(answerer, session())
         await negotiate(caller, answerer)
-        await until(lambda: len(received.video) > 10)
-        await asyncio.sleep(4.5)
-        stats = track.pipeline.stats
-        assert stats.frames > 80
-        # Timestamps tell the pace, whatever the machine is doing.
+        await until(lambda: len(received.video) > 80, 30)  # sooner or later, whatever the machine is doing
+        await until(lambda: len(received.audio) > 250)
+        # Timestamps tell the pace.
         pts = np.array([pts for _, pts, _ in received.video])
         assert np.all(np.diff(pts) > 0)
         assert np.median(np.diff(pts)) == pytest.approx(3600, abs=90)
@@ -72,7 +75,7 @@ async def test_a_caller_speaks_and_gets_a_face_and_the_own_voice() -> None:
         shift, alike = lag(loudness(np.tile(voice, 3)), loudness(received.sound))
         assert alike > 0.9
         assert shift >= 4
-        assert track.delay_line.offset_ms == pytest.approx(0.0, abs=20)
+        assert abs(track.delay_line.offset_ms) <= 100  # it goes to where it should be in seconds, or jumps there
         await asyncio.gather(caller.close(), answerer.close())
         await until(lambda: track.readyState == "ended" and track.audio.readyState == "ended")
         await track.close()
@@ -221,3 +224,27 @@ def test_without_aiortc_the_error_says_what_to_install() -> None:
     said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     assert "streamhead[webrtc]" in said
     assert streamhead.TalkingHeadTrack is TalkingHeadTrack
+
+
+async def test_what_a_caller_sends_besides_a_voice_does_not_pile_up() -> None:
+    async with two_peers() as (caller, answerer):
+        caller.addTrack(Voice(speech(1.0, RATE)))
+        caller.addTrack(VideoStreamTrack())
+        received = Received(caller)
+        track = attach(answerer, session())
+        await negotiate(caller, answerer)
+        await until(lambda: len(received.video) > 30, 20)
+        (inbound,) = (one.track for one in answerer.getReceivers() if one.track.kind == "video")
+        assert inbound._queue.qsize() < 10
+        assert track.listens
+
+
+async def test_an_agent_with_a_voice_of_its_own() -> None:
+    source = PushSource(24_000)
+    async with two_peers() as (agent, user):
+        received = Received(user)
+        track = attach(agent, TalkingHeadTrack(session(), source))
+        assert not track.listens
+        await negotiate(agent, user)
+        await source.push(speech(2.0, 24_000))
+        await until(lambda: received.video and received.audio and np.abs(received.sound).max() > 300)

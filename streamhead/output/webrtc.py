@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 from aiortc import RTCPeerConnection
+from aiortc.contrib.media import MediaBlackhole
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av import AudioFrame, VideoFrame
 
@@ -95,6 +96,8 @@ class TalkingHeadTrack(MediaStreamTrack):
         self.session = session.session() if isinstance(session, TalkingHead) else session
         """Its ``temperature`` and ``noise`` may be set while it runs."""
         self._ears = TrackSource(sound if isinstance(sound, MediaStreamTrack) else None)
+        self.listens = sound is None or isinstance(sound, MediaStreamTrack)
+        """Whether it hears what it is told to :meth:`listen` to; one with a source of its own does not."""
         source = self._ears if sound is None or isinstance(sound, MediaStreamTrack) else sound
         line = DelayLine(source.sample_rate, source.channels)
         self.delay_line = line
@@ -182,34 +185,45 @@ class TalkingHeadTrack(MediaStreamTrack):
             await asyncio.gather(self._running, return_exceptions=True)
 
 
-def attach(pc: RTCPeerConnection, head: Session | TalkingHead, *, send: bool = True) -> TalkingHeadTrack:
+def attach(
+    pc: RTCPeerConnection, head: TalkingHead | Session | TalkingHeadTrack, *, send: bool = True
+) -> TalkingHeadTrack:
     """Answer a caller with a talking head, in one line: both tracks are added, and the caller's sound is heard.
 
-    The first audio track that the connection receives is the one it hears. It ends when the connection does.
+    The first audio track that the connection receives is the one it hears; what else the caller sends is thrown away,
+    for it would pile up. It ends when the connection does.
 
     Args:
         pc: not yet negotiated, or with the caller's offer set.
-        head: what to show; a session not yet fed, or a head.
+        head: what to show; a head, a session not yet fed, or a track made already. One with a sound of its own (an
+            agent's) keeps it, and what the caller sends is left to the program, which has to read it.
         send: False only hears the caller; the head is shown elsewhere.
     """
-    track = TalkingHeadTrack(head)
+    track = head if isinstance(head, TalkingHeadTrack) else TalkingHeadTrack(head)
+    discarded = MediaBlackhole()
     heard = False
 
-    def hear(sound: MediaStreamTrack) -> None:
-        nonlocal heard
-        if sound.kind == "audio" and not heard:
-            heard = True
-            track.listen(sound)
+    starting: set[asyncio.Future[None]] = set()
 
-    for receiver in pc.getReceivers():
-        if receiver.track is not None:
-            hear(receiver.track)
-    pc.on("track", hear)
+    def receive(media: MediaStreamTrack) -> None:
+        nonlocal heard
+        if media.kind == "audio" and not heard:
+            heard = True
+            track.listen(media)
+        else:
+            discarded.addTrack(media)
+            starting.add(asyncio.ensure_future(discarded.start()))
+
+    if track.listens:
+        for receiver in pc.getReceivers():
+            if receiver.track is not None:
+                receive(receiver.track)
+        pc.on("track", receive)
 
     @pc.on("connectionstatechange")
     async def end() -> None:
         if pc.connectionState in ("closed", "failed"):
-            await track.close()
+            await asyncio.gather(track.close(), discarded.stop())
 
     if send:
         keep_steady(pc.addTrack(track))
