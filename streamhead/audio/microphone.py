@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamhead.audio.files import load_audio
+from streamhead.audio.portaudio import find, portaudio, pulse
 from streamhead.audio.resample import as_float
 from streamhead.errors import AudioError, DeviceError
 from streamhead.stream.clock import Now, Pacer
@@ -34,6 +34,8 @@ BLOCKS: Final = 100
 """Chunks a second: a longer one makes its first sample wait for its last, a shorter one comes unevenly."""
 PHASE: Final = 0.003
 """Seconds after the end of a frame at which a chunk best ends: a resampler holds back the last 2 ms."""
+LATENCY: Final = "PULSE_LATENCY_MSEC"
+"""PulseAudio's ALSA plugin takes its block size from here; without it sound comes in bursts of a second."""
 LONGEST_AGE: Final = 2.0
 """A driver that says a block is older than this (or from the future) does not tell the time."""
 
@@ -91,46 +93,6 @@ def open_source(name: str | None) -> Microphone | FileSource:
     return Microphone(name)
 
 
-def _portaudio() -> Any:
-    try:
-        import sounddevice
-    except OSError as error:  # the wheels for macOS and Windows bring PortAudio with them
-        raise DeviceError("PortAudio is missing; install it: sudo apt-get install libportaudio2") from error
-    return sounddevice
-
-
-def _find(sounddevice: Any, name: str | int | None) -> Any:
-    """PortAudio's description of the capture device meant."""
-    inputs = [device for device in sounddevice.query_devices() if device["max_input_channels"] > 0]
-    wanted = "" if name is None else str(name)
-    if name is None:
-        matches = [device for device in inputs if device["index"] == sounddevice.default.device[0]]
-    elif wanted.isdecimal():
-        matches = [device for device in inputs if device["index"] == int(wanted)]
-    else:
-        # One device stands in the list once for each host API of Windows; PortAudio puts the best supported first.
-        matches = [device for device in inputs if wanted.casefold() in device["name"].casefold()]
-        matches.sort(key=lambda device: device["name"].casefold() != wanted.casefold())
-    if not matches:
-        what = "no microphone here" if name is None else f"no microphone (and no file) called {wanted!r}"
-        raise DeviceError(f"{what}; `streamhead devices` lists them, and --mic FILE plays a recording instead")
-    return matches[0]
-
-
-@contextmanager
-def _prompt_pulse() -> Iterator[None]:
-    # PulseAudio's ALSA plugin takes its block size from here; without it sound comes in bursts of a second.
-    name = "PULSE_LATENCY_MSEC"
-    absent = sys.platform == "linux" and name not in os.environ
-    if absent:
-        os.environ[name] = str(1000 // BLOCKS)
-    try:
-        yield
-    finally:
-        if absent:
-            del os.environ[name]
-
-
 class Microphone:
     """A capture device, from entering the context to leaving it.
 
@@ -146,11 +108,11 @@ class Microphone:
     """
 
     def __init__(self, name: str | int | None = None, *, sample_rate: int | None = None, channels: int = 1) -> None:
-        self._sounddevice = _portaudio()
-        try:
-            device = _find(self._sounddevice, name)
-        except self._sounddevice.PortAudioError as error:
-            raise DeviceError(f"the sound system does not answer ({error}); check that it runs") from error
+        self._sounddevice = portaudio()
+        device = find(self._sounddevice, name, "input")
+        if device is None:
+            what = "no microphone here" if name is None else f"no microphone (and no file) called {str(name)!r}"
+            raise DeviceError(f"{what}; `streamhead devices` lists them, and --mic FILE plays a recording instead")
         self.name: str = device["name"]
         self.sample_rate = sample_rate or round(device["default_samplerate"])
         self.channels = channels
@@ -165,7 +127,7 @@ class Microphone:
 
     def __enter__(self) -> Self:
         try:
-            with _prompt_pulse():
+            with pulse({LATENCY: os.environ.get(LATENCY, str(1000 // BLOCKS))}):
                 self._stream = self._sounddevice.InputStream(
                     device=self._index,
                     samplerate=self.sample_rate,

@@ -18,6 +18,7 @@ from streamhead.errors import OutputError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from streamhead.output.delayed_audio import DelayedAudio
     from streamhead.stream.pipeline import Pipeline
     from streamhead.stream.stats import Stats
 
@@ -27,8 +28,16 @@ REFRESH: Final = 4
 """Times a second that the status line is drawn."""
 
 
-async def run_live(pipeline: Pipeline, console: Console, duration: float | None = None) -> None:
+async def run_live(
+    pipeline: Pipeline, console: Console, duration: float | None = None, sound: DelayedAudio | None = None
+) -> None:
     """Run a pipeline until its source ends, for ``duration`` seconds, or until q, Ctrl-C or SIGTERM.
+
+    Args:
+        pipeline: not run yet.
+        console: where the status line goes.
+        duration: in seconds.
+        sound: what plays the sound beside the picture, for the status line.
 
     Raises:
         StreamheadError: what the pipeline raises.
@@ -46,7 +55,7 @@ async def run_live(pipeline: Pipeline, console: Console, duration: float | None 
             stack.enter_context(_on_signals(stop.set))
             stack.enter_context(_on_keys({"m": mute, "q": stop.set}))
             if console.is_terminal:
-                helpers.append(asyncio.create_task(_show_status(pipeline, console)))
+                helpers.append(asyncio.create_task(_show_status(pipeline, console, sound)))
             await asyncio.wait({running, stopping}, timeout=duration, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in (running, *helpers):
@@ -111,27 +120,30 @@ def _on_keys(actions: Mapping[str, Callable[[], None]]) -> Iterator[None]:
         termios.tcsetattr(file, termios.TCSADRAIN, before)
 
 
-async def _show_status(pipeline: Pipeline, console: Console) -> None:
+async def _show_status(pipeline: Pipeline, console: Console, sound: DelayedAudio | None) -> None:
     from rich.live import Live
 
     text = "starting"
     # Drawn in Live's own thread: a terminal that is held (Ctrl-S) must not hold the face.
     with Live(get_renderable=lambda: text, console=console, refresh_per_second=REFRESH, transient=True):
         while True:
-            text = _status(pipeline.stats, muted=pipeline.muted)
+            text = _status(pipeline.stats, sound, muted=pipeline.muted)
             await asyncio.sleep(1 / REFRESH)
 
 
-def _status(stats: Stats, *, muted: bool) -> str:
+def _status(stats: Stats, sound: DelayedAudio | None, *, muted: bool) -> str:
     return (
-        f"[bold]{stats.fps:4.1f} fps[/bold]  delay {stats.delay_now_ms:3.0f} ms  drops {stats.late_frames}"
+        f"[bold]{stats.fps:4.1f} fps[/bold]  delay {stats.delay_now_ms:3.0f} ms"
+        + (f", sound {sound.figures['audio_delay_ms']:3.0f} ms" if sound is not None else "")
+        + f"  drops {stats.late_frames}"
         + (f"  overruns {stats.overruns}" if stats.overruns else "")
+        + (f"  underruns {sound.underruns}" if sound is not None and sound.underruns else "")
         + ("  [bold red]muted[/bold red]" if muted else "")
         + "  [dim]m mute  q quit[/dim]"
     )
 
 
-def summary(stats: Stats) -> str:
+def summary(stats: Stats, sound: DelayedAudio | None = None) -> str:
     """A run in one line."""
     delay = stats.delay_ms
     return (
@@ -139,6 +151,7 @@ def summary(stats: Stats) -> str:
         f"delay p50 {delay.p50:.0f} p95 {delay.p95:.0f} p99 {delay.p99:.0f} max {delay.max:.0f} ms, "
         f"{stats.late_frames} late frames not drawn, {stats.silence_s:.1f} s of silence fed, "
         f"{stats.late_samples} samples too late, {stats.overruns} overruns"
+        + (f", sound {sound.figures['audio_delay_ms']:.0f} ms late, {sound.underruns} underruns" if sound else "")
     )
 
 

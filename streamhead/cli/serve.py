@@ -27,6 +27,10 @@ def serve(
     camera: Annotated[
         str | None, typer.Option(metavar="DEVICE", help="Which virtual camera, as /dev/video10; default: the first.")
     ] = None,
+    audio_out: Annotated[
+        str | None,
+        typer.Option(metavar="DEVICE", help="Play the microphone there, as late as the picture: a virtual cable."),
+    ] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Show the face in a window.")] = False,
     seed: Annotated[int, typer.Option(help="The take: another seed, another performance.", min=0)] = 0,
     temperature: Annotated[float, typer.Option(help="Liveliness: 0 is the mean, 1 the model's own.", min=0.0)] = 1.0,
@@ -73,9 +77,11 @@ def serve(
     from streamhead.audio.microphone import open_source
     from streamhead.cli.live import run_live, summary, wait_for_end, write_report
     from streamhead.face.align import SIZE
+    from streamhead.output.delayed_audio import DelayedAudio
     from streamhead.output.frame import Frame
     from streamhead.output.preview import PreviewWindow
     from streamhead.output.virtual_camera import VirtualCamera
+    from streamhead.stream.delay_line import DelayLine
     from streamhead.stream.pipeline import Pipeline, Sink, ThreadSink
     from streamhead.timebase import FPS, HOP, SAMPLE_RATE
 
@@ -84,8 +90,10 @@ def serve(
     local = virtual_cam or preview
     if not (local or webrtc):
         raise typer.BadParameter("nowhere to show the face; pass --virtual-cam, --preview or --webrtc, or several")
-    if not local and (mic or json_file):
-        raise typer.BadParameter("with --webrtc alone callers bring their sound: --mic and --json want --virtual-cam")
+    if not local and (mic or json_file or audio_out):
+        raise typer.BadParameter(
+            "with --webrtc alone callers bring their sound: --mic, --audio-out and --json want --virtual-cam"
+        )
     shape, look = parse_size(size), cast(Literal["call", "face"], view)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     sinks: list[Sink] = []
@@ -100,8 +108,12 @@ def serve(
                 open_door(host, port, token=token, origins=origin or (), tls_cert=tls_cert, tls_key=tls_key)
             )
         source = open_source(mic) if local else None
+        sound = None
         if source is not None:
             stack.enter_context(source)
+            if audio_out is not None:
+                sound = DelayedAudio(DelayLine(source.sample_rate, source.channels), audio_out)
+                stack.enter_context(sound)
         if virtual_cam:
             webcam = stack.enter_context(VirtualCamera((SIZE, SIZE) if view == "face" else shape, camera))
             sinks.append(stack.enter_context(ThreadSink(webcam.send)))
@@ -115,6 +127,8 @@ def serve(
             # The windows of macOS belong to the main thread.
             sinks.append(show if sys.platform == "darwin" else stack.enter_context(ThreadSink(window.send)))
             places.append("a window")
+        if sound is not None:
+            places.append(sound.name)
         head = streamhead.load(face, preset, device, weights=weights, pick=pick)
         stack.callback(head.engine.close)
 
@@ -122,6 +136,8 @@ def serve(
             return head.session(seed, temperature=temperature, view=look, size=shape)
 
         async def send(frame: Frame) -> None:
+            if sound is not None:
+                sound.check()
             for sink in sinks:
                 await sink(frame)
 
@@ -146,14 +162,17 @@ def serve(
                 console.print(
                     f"{source.name} speaks in {' and '.join(places)}; m mutes, q or Ctrl-C ends it", markup=False
                 )
-                pipeline = Pipeline(session(), source, send)
-                await run_live(pipeline, console, duration)
+                if sound is not None:
+                    sound.underruns = 0  # those while everything was loaded do not count
+                pipeline = Pipeline(session(), source, send, delay_line=sound.line if sound is not None else None)
+                await run_live(pipeline, console, duration, sound)
                 return pipeline
 
         pipeline = asyncio.run(live())
     if source is None or pipeline is None:
         return
     stats = pipeline.stats
-    console.print(summary(stats))
+    console.print(summary(stats, sound))
     if json_file is not None:
-        write_report(json_file, stats, source=source.name, places=places)
+        figures = {} if sound is None else sound.figures
+        write_report(json_file, stats, source=source.name, places=places, **figures)

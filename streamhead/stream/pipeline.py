@@ -153,6 +153,7 @@ class Pipeline:
         self._sink = sink
         self._delay_line = delay_line
         self._even = EvenDelay(session.look_ahead)
+        self._handing_over: deque[float] = deque([0.0], maxlen=FPS)  # s from when a frame might go
         self._leaving: asyncio.Queue[_Made] = asyncio.Queue(HELD)
         self._interrupts = 0
         self._now = now
@@ -173,8 +174,8 @@ class Pipeline:
 
     @property
     def delay(self) -> float:
-        """Seconds from capture to being handed over that frames are held to, with a delay line."""
-        return self._even.seconds
+        """Seconds from capture until the sink has taken a frame, with a delay line; its sound has the same."""
+        return self._even.seconds + median(self._handing_over)
 
     @property
     def stats(self) -> Stats:
@@ -346,8 +347,9 @@ class Pipeline:
         instants = (captured, ready, started, computed)
         if self._delay_line is None:
             return await self._hand_over(_Made(frame, interrupts, computed, instants))
-        self._delay_line.delay = self._even.follow(computed - captured)
-        await self._leaving.put(_Made(frame, interrupts, captured + self._even.seconds, instants))
+        held_for = self._even.follow(computed - captured)
+        self._delay_line.delay = self.delay
+        await self._leaving.put(_Made(frame, interrupts, captured + held_for, instants))
 
     async def _leave(self) -> None:
         """With a delay line: hand each frame over when its sound leaves; the next one is made meanwhile."""
@@ -361,4 +363,6 @@ class Pipeline:
         if made.interrupts == self._interrupts:
             held, self.due = self._now(), made.due
             await self._sink(made.frame)
-            self._meter.frame(*made.instants, held, self._now())
+            taken = self._now()
+            self._handing_over.append(taken - max(made.due, made.instants[-1]))
+            self._meter.frame(*made.instants, held, taken)
