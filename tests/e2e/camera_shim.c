@@ -2,7 +2,8 @@
  *
  * The path in CAMERA_SHIM_DEVICE opens as a loopback device that takes I420. What happens to it is written to the file
  * in CAMERA_SHIM_LOG, a line each: "open", "format WIDTH HEIGHT FOURCC BYTES", "frame NANOSECONDS BYTES HASH", "close".
- * The first CAMERA_SHIM_KEEP frames go to the file in CAMERA_SHIM_FRAMES, byte for byte.
+ * The first CAMERA_SHIM_KEEP frames go to the file in CAMERA_SHIM_FRAMES, byte for byte; if CAMERA_SHIM_BYTES is set,
+ * only so many of each.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -108,10 +109,12 @@ ssize_t write(int descriptor, const void *data, size_t count) {
     }
     note("frame %lld %zu %016" PRIx64, (long long)now.tv_sec * 1000000000 + now.tv_nsec, count, hash);
     const char *keep = getenv("CAMERA_SHIM_KEEP"), *path = getenv("CAMERA_SHIM_FRAMES");
+    const char *bytes = getenv("CAMERA_SHIM_BYTES");
+    size_t most = bytes ? (size_t)atol(bytes) : count;
     if (keep && path && kept < atol(keep)) {
         FILE *frames = fopen(path, "ab");
         if (frames) {
-            fwrite(data, 1, count, frames);
+            fwrite(data, 1, most < count ? most : count, frames);
             fclose(frames);
             kept++;
         }

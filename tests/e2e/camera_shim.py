@@ -36,11 +36,12 @@ class CameraShim:
     Args:
         folder: for the compiled shim and its records.
         keep: number of frames to keep byte for byte.
+        first_bytes: how many of each to keep, from its top left corner on; None for all.
     """
 
     device = "/dev/video42"
 
-    def __init__(self, folder: Path, keep: int = 0) -> None:
+    def __init__(self, folder: Path, keep: int = 0, first_bytes: int | None = None) -> None:
         compiler = shutil.which("gcc")
         if sys.platform != "linux" or compiler is None:
             pytest.skip("the camera shim needs Linux and gcc")
@@ -55,6 +56,7 @@ class CameraShim:
             "CAMERA_SHIM_LOG": str(self._log),
             "CAMERA_SHIM_FRAMES": str(self._frames),
             "CAMERA_SHIM_KEEP": str(keep),
+            **({} if first_bytes is None else {"CAMERA_SHIM_BYTES": str(first_bytes)}),
         }
 
     @property
@@ -73,4 +75,8 @@ class CameraShim:
 
     def frames(self, width: int, height: int) -> np.ndarray:
         """The kept frames, ``(n, height * 3 / 2, width)`` I420."""
-        return np.fromfile(self._frames, np.uint8).reshape(-1, height * 3 // 2, width)
+        return self.kept(height * 3 // 2 * width).reshape(-1, height * 3 // 2, width)
+
+    def kept(self, count: int) -> np.ndarray:
+        """What was kept, ``count`` bytes of each frame: ``(n, count)``."""
+        return np.fromfile(self._frames, np.uint8).reshape(-1, count)

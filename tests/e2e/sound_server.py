@@ -8,16 +8,61 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Thread
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
+from scipy.ndimage import minimum_filter1d
 
-__all__ = ["SoundServer"]
+__all__ = ["CABLE", "Recording", "SoundServer"]
 
-SPEAKER, MICROPHONE = "vspk", "vmic"
+SPEAKER, MICROPHONE, CABLE = "vspk", "vmic", "streamhead-cable"
 RATE = 48_000
+
+
+class Recording:
+    """What is played into a sink, as a program that records its monitor gets it, from entering to leaving the context.
+
+    A sample counts as heard when the quickest chunks before and after it say that it arrived here. PulseAudio hands a
+    block over to its listeners when it begins to play it, so that instants are up to one block of the sink early.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._chunks: list[bytes] = []
+        self._arrived: list[float] = []
+        self._reader = Thread(target=self._read)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        while chunk := os.read(self._process.stdout.fileno(), 1 << 16):
+            self._arrived.append(time.monotonic())
+            self._chunks.append(chunk)
+
+    def __enter__(self) -> Self:
+        self._reader.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+        self._reader.join(10)
+
+    @property
+    def sound(self) -> np.ndarray:
+        """``(n,)`` float at 48 kHz."""
+        return np.frombuffer(b"".join(self._chunks), "<i2") / np.float32(32768)
+
+    def instants(self, places: ArrayLike) -> np.ndarray:
+        """When the samples at ``places`` were heard, seconds of time.monotonic."""
+        stop = np.cumsum([len(chunk) // 2 for chunk in self._chunks])
+        origin = minimum_filter1d(np.asarray(self._arrived) - stop / RATE, 1000, mode="nearest")
+        return np.interp(places, stop, origin) + np.asarray(places) / RATE
 
 
 class SoundServer:
@@ -43,9 +88,7 @@ class SoundServer:
         child = subprocess.Popen(
             command,
             env={**os.environ, **self.environment},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            **options,  # type: ignore[call-overload]
+            **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **options},  # type: ignore[call-overload]
         )
         self._children.append(child)
         return child
@@ -94,6 +137,17 @@ class SoundServer:
         )
         return done.stdout
 
+    def add_cable(self) -> str:
+        """A second loudspeaker that nobody hears; returns its name."""
+        self.control("load-module", "module-null-sink", f"sink_name={CABLE}", f"rate={RATE}", "channels=2")
+        return CABLE
+
+    def record(self, sink: str) -> Recording:
+        """Listen to what is played into a sink."""
+        options = ["--raw", "--latency-msec=10", "--format=s16le", f"--rate={RATE}", "--channels=1"]
+        command = ["parec", *options, f"--device={sink}.monitor"]
+        return Recording(self._start(*command, stdout=subprocess.PIPE))
+
     def _play(self, file: str, latency: int = 20) -> subprocess.Popen[bytes]:
         options = [
             "--raw",
@@ -109,6 +163,13 @@ class SoundServer:
         """Begin to play ``(n,)`` float samples at 48 kHz; ``file`` is for their keeping."""
         np.repeat((samples * 32767).astype("<i2"), 2).tofile(file)
         return self._play(str(file), latency=200)  # so much ahead that it does not stumble
+
+    @property
+    def players(self) -> int:
+        """Streams that play into :data:`CABLE`."""
+        sinks = (row.split("\t") for row in self.control("list", "short", "sinks").splitlines())
+        (cable,) = (row[0] for row in sinks if row[1] == CABLE)
+        return sum(row.split("\t")[1] == cable for row in self.control("list", "short", "sink-inputs").splitlines())
 
     @property
     def listeners(self) -> int:

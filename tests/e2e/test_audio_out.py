@@ -1,0 +1,127 @@
+"""``streamhead serve --audio-out``: a meeting app that takes the virtual camera and the cable gets them in step.
+
+A real PulseAudio has a null sink as the microphone and another as the cable, which is recorded from its monitor; the
+camera is the shim of camera_shim.c. Both write instants of time.monotonic. STREAMHEAD_E2E_SECONDS sets how long each is
+watched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from e2e.av_probe import BITS, CELL, tone_onsets, tones
+from e2e.camera_shim import CameraShim
+from e2e.sound_server import SoundServer
+from e2e.terminal import serve
+
+from streamhead.timebase import FPS
+
+SECONDS = float(os.environ.get("STREAMHEAD_E2E_SECONDS", "10"))
+LONG = SECONDS >= 60
+SETTLING = 6.0  # s at the start that are not judged
+
+pytestmark = pytest.mark.timeout(240 + 2 * SECONDS)
+
+PAINTED = """
+# streamhead with every frame's number painted into it; what its last session heard goes to a file.
+import os
+import numpy as np
+from e2e.av_probe import paint
+from streamhead.cli.app import main
+from streamhead.stream.session import Session
+from streamhead.timebase import HOP
+
+step, push = Session.step, Session.push
+heard = {}
+
+async def painted_step(self, decode=True):
+    frame = await step(self, decode=decode)
+    if frame is not None:
+        paint(frame.image, frame.pts // HOP)
+    return frame
+
+def noted_push(self, pcm, rate):
+    heard.setdefault(id(self), []).append(np.int16(np.asarray(pcm) * 32767))
+    heard["rate"] = rate
+    push(self, pcm, rate)
+
+Session.step, Session.push = painted_step, noted_push
+try:
+    main()
+finally:
+    rate = heard.pop("rate")
+    np.savez(os.environ["HEARD"], pcm=np.concatenate(list(heard.values())[-1]), rate=rate)
+"""
+
+
+def _offsets(onsets: np.ndarray, number: np.ndarray, when: np.ndarray, heard: np.ndarray) -> np.ndarray:
+    """``(k, 2)``: where each tone that was heard begins, s of pts, and how much later its picture was seen, s.
+
+    Args:
+        onsets: ``(n,)`` where tones begin, s of pts.
+        number: ``(m,)`` frames shown.
+        when: ``(m,)`` instants at which they were.
+        heard: ``(l,)`` instants at which tones began to be heard.
+    """
+    # A tone's picture: that of the frame whose interval it begins in, as far into the interval.
+    seen = onsets + np.interp(onsets, number / FPS, when - number / FPS)
+    nearest = heard[np.argmin(np.abs(seen[:, None] - heard[None]), axis=1)]
+    offset = seen - nearest
+    matched = (np.abs(offset) < 0.3) & (onsets < number[-1] / FPS)  # they are twice as far from each other
+    return np.column_stack((onsets, offset))[matched]
+
+
+def test_picture_and_voice_leave_in_step(sound: SoundServer, tmp_path: Path) -> None:
+    camera = CameraShim(tmp_path, keep=1 << 20, first_bytes=BITS * CELL)
+    report, log = tmp_path / "report.json", tmp_path / "heard.npz"
+    environment = {
+        **sound.environment,
+        **camera.environment,
+        "HEARD": str(log),
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
+    cable = sound.add_cable()
+    options = ["--mic", "pulse", "--audio-out", cable, "--json", str(report)]
+    with sound.record(cable) as recording, serve(tmp_path, environment, *options, program=("-c", PAINTED)) as served:
+        served.wait_for(lambda: len(camera.shots) > FPS, 60, "second of frames")
+        assert sound.players == 1
+        sound.play(tones(SETTLING + SECONDS + 60), tmp_path / "tones.raw")
+        time.sleep(SETTLING + SECONDS)
+        assert served.end(signal.SIGINT) <= 1.0
+        assert sound.players == 0
+    stats, heard = json.loads(report.read_text()), np.load(log)
+    number = (camera.kept(BITS * CELL)[:, CELL // 2 :: CELL] > 127) @ (1 << np.arange(BITS)[::-1])
+    shown = np.array([shot.instant for shot in camera.shots])
+    onsets = np.array(tone_onsets(heard["pcm"] / 32767)) / float(heard["rate"])
+    tone = _offsets(onsets, number, shown, recording.instants(tone_onsets(recording.sound)))
+    tone = tone[tone[:, 0] > tone[0, 0] + SETTLING]
+    at, offset = tone[:, 0], 1e3 * tone[:, 1]
+    fifth = (at[-1] - at[0]) / 5
+    drift = np.median(offset[at > at[-1] - fifth]) - np.median(offset[at < at[0] + fifth])
+    figures = {
+        "tones": len(offset),
+        "seconds": round(float(at[-1] - at[0]), 1),
+        "offset_ms_mean": round(float(offset.mean()), 1),
+        "offset_ms_sd": round(float(offset.std()), 1),
+        "offset_ms_min_max": [round(float(offset.min()), 1), round(float(offset.max()), 1)],
+        "abs_offset_ms_p95": round(float(np.percentile(np.abs(offset), 95)), 1),
+        "drift_ms": round(float(drift), 1),
+        "microphone_rate": int(heard["rate"]),
+        **{name: value for name, value in stats.items() if name.startswith("audio_")},
+        **{name: stats[name] for name in ("delay_ms", "late_frames", "overruns", "silence_s")},
+    }
+    print(json.dumps(figures))
+    assert len(offset) > 0.8 * SECONDS
+    assert stats["audio_delay_ms"] == pytest.approx(stats["delay_now_ms"], abs=40)
+    assert "sound" in served.said
+    assert abs(np.median(offset)) < 100
+    if LONG:  # the release check has a machine to itself
+        assert abs(offset.mean()) <= 40
+        assert np.percentile(np.abs(offset), 95) <= 80
+        assert abs(drift) <= 10
