@@ -42,7 +42,7 @@ class DelayedAudio:
     def __init__(self, line: DelayLine, name: str | int | None = None) -> None:
         self.line = line
         self.underruns = 0
-        """Times the device ran out of sound; may be set to 0."""
+        """Times the device ran out of sound, since there was any."""
         self._sounddevice = portaudio()
         self._pulse = {"PULSE_LATENCY_MSEC": str(round(1000 * LATENCY))}
         device = find(self._sounddevice, name, "output") or self._find_sink(str(name))
@@ -145,7 +145,7 @@ class DelayedAudio:
         # In PortAudio's own thread. Its clock has an origin of its own, and some time may have passed since the call.
         ahead = clock.outputBufferDacTime - self._stream.time
         at = time.monotonic() + (ahead if 0 <= ahead < FARTHEST else self._stream.latency)
-        self.underruns += bool(status.output_underflow)
+        self.underruns += bool(status.output_underflow) and not self.line.empty
         out[:] = self._spread(self.line.read(count, at)) if self._resampler is None else self._resampled(count, at)
 
     def _spread(self, sound: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -75,6 +75,11 @@ class DelayLine:
         self._speed = 1.0
         self._starved = False  # whether what was read last ran into the end
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was written yet."""
+        return not self._writes
+
     def write(self, pcm: ArrayLike, captured_at: float) -> None:
         """Add sound.
 

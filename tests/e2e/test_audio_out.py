@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from e2e.av_probe import BITS, CELL, tone_onsets, tones
 from e2e.camera_shim import CameraShim
-from e2e.sound_server import SoundServer
+from e2e.sound_server import CABLE, RATE, SoundServer
 from e2e.terminal import serve
 
 from streamhead.timebase import FPS
@@ -25,6 +25,8 @@ from streamhead.timebase import FPS
 SECONDS = float(os.environ.get("STREAMHEAD_E2E_SECONDS", "10"))
 LONG = SECONDS >= 60
 SETTLING = 6.0  # s at the start that are not judged
+SETTLING_SAMPLES = int(SETTLING * RATE)
+PATHS = {"PYTHONPATH": str(Path(__file__).parents[1])}
 
 pytestmark = pytest.mark.timeout(240 + 2 * SECONDS)
 
@@ -40,8 +42,8 @@ from streamhead.timebase import HOP
 step, push = Session.step, Session.push
 heard = {}
 
-async def painted_step(self, decode=True):
-    frame = await step(self, decode=decode)
+async def painted_step(self, skip=0):
+    frame = await step(self, skip)
     if frame is not None:
         paint(frame.image, frame.pts // HOP)
     return frame
@@ -125,3 +127,45 @@ def test_picture_and_voice_leave_in_step(sound: SoundServer, tmp_path: Path) -> 
         assert abs(offset.mean()) <= 40
         assert np.percentile(np.abs(offset), 95) <= 80
         assert abs(drift) <= 10
+
+
+def _clicks(sine: np.ndarray, frequency: float) -> np.ndarray:
+    """Where ``(n,)`` departs from a sine, as a discontinuity of 1 % of full scale would."""
+    # Zero for a sine of this frequency, and nearly so for one that is a little higher or lower.
+    rest = sine[2:] + sine[:-2] - 2 * np.cos(2 * np.pi * frequency / RATE) * sine[1:-1]
+    return np.flatnonzero(np.abs(rest) > 0.01)
+
+
+def test_a_sine_comes_through_whole_and_a_muted_one_not_at_all(
+    sound: SoundServer, camera: CameraShim, tmp_path: Path
+) -> None:
+    log = tmp_path / "heard.npz"
+    environment = {**sound.environment, **camera.environment, "HEARD": str(log), **PATHS}
+    time_line = np.arange(round((SETTLING + SECONDS + 60) * RATE)) / RATE
+    sound.play(0.5 * np.sin(2 * np.pi * 440 * time_line), tmp_path / "sine.raw")
+    options = ["--mic", "pulse", "--audio-out", sound.add_cable()]
+    with sound.record(CABLE) as recording, serve(tmp_path, environment, *options, program=("-c", PAINTED)) as served:
+        served.wait_for(lambda: len(camera.shots) > FPS, 60, "second of frames")
+        time.sleep(SETTLING)
+        start = len(recording.sound)
+        time.sleep(SECONDS)
+        stop = len(recording.sound)
+        served.press("m")
+        time.sleep(1.5)
+        muted = recording.sound[-RATE:]
+        served.press("m")
+        time.sleep(1.5)
+        back = recording.sound[-RATE // 2 :]
+        assert served.end(key="q") <= 1.0
+        assert sound.players == 0
+    heard = np.load(log)
+    given = np.interp(
+        np.arange(len(heard["pcm"]) * RATE // int(heard["rate"])) * int(heard["rate"]) / RATE,
+        np.arange(len(heard["pcm"])),
+        heard["pcm"] / 32767,
+    )
+    into, out = _clicks(given[SETTLING_SAMPLES:-SETTLING_SAMPLES], 440), _clicks(recording.sound[start:stop], 440)
+    print(json.dumps({"seconds": SECONDS, "clicks_given": len(into), "clicks_heard": len(out)}), out[:20], served.said)
+    assert not muted.any()
+    assert np.sqrt(np.mean(back**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
+    assert len(out) == 0
