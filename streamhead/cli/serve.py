@@ -162,8 +162,6 @@ def serve(
                 console.print(
                     f"{source.name} speaks in {' and '.join(places)}; m mutes, q or Ctrl-C ends it", markup=False
                 )
-                if sound is not None:
-                    sound.underruns = 0  # those while everything was loaded do not count
                 pipeline = Pipeline(session(), source, send, delay_line=sound.line if sound is not None else None)
                 await run_live(pipeline, console, duration, sound)
                 return pipeline
