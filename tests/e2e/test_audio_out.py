@@ -42,8 +42,8 @@ from streamhead.timebase import HOP
 step, push = Session.step, Session.push
 heard = {}
 
-async def painted_step(self, skip=0):
-    frame = await step(self, skip)
+async def painted_step(self, *given, **named):
+    frame = await step(self, *given, **named)
     if frame is not None:
         paint(frame.image, frame.pts // HOP)
     return frame
