@@ -107,6 +107,9 @@ def _play(
     monkeypatch.setattr(time, "monotonic", lambda: now)
     with DelayedAudio(line, "mock cable") as sound:
         assert module.stream is not None
+        assert not module.stream.started
+        sound.start()
+        assert module.stream.started
         for index in range(round(100 * seconds)):
             sine = 0.5 * np.sin(2 * np.pi * FREQUENCY * np.arange(index * block, (index + 1) * block) / rate)
             pcm = sine if line.channels == 1 else np.stack([sine] + [0 * sine] * (line.channels - 1), axis=1)

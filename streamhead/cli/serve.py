@@ -162,6 +162,8 @@ def serve(
                 console.print(
                     f"{source.name} speaks in {' and '.join(places)}; m mutes, q or Ctrl-C ends it", markup=False
                 )
+                if sound is not None:
+                    sound.start()
                 pipeline = Pipeline(session(), source, send, delay_line=sound.line if sound is not None else None)
                 await run_live(pipeline, console, duration, sound)
                 return pipeline

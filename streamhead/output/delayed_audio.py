@@ -25,7 +25,7 @@ FARTHEST: Final = 1.0
 
 
 class DelayedAudio:
-    """A sound output that plays a delay line, from entering the context to leaving it.
+    """A sound output that plays a delay line, from :meth:`start` to leaving the context.
 
     Every sample is read for the instant at which it will be heard. The device is opened at the line's rate, or at its
     own if that fails; mono is played on both sides of a stereo device.
@@ -36,7 +36,7 @@ class DelayedAudio:
             PulseAudio or PipeWire, too. None for the default one.
 
     Raises:
-        DeviceError: no such device, or it does not open (on entering).
+        DeviceError: no such device, or it does not open (on entering), or not start.
     """
 
     def __init__(self, line: DelayLine, name: str | int | None = None) -> None:
@@ -79,13 +79,10 @@ class DelayedAudio:
             try:
                 self._open(rate)
             except (self._sounddevice.PortAudioError, ValueError) as error:
-                self._close()
-                reason = " ".join(str(error).split())
+                reason = str(error)
             else:
                 return self
-        raise DeviceError(
-            f"sound output {self.name!r} does not open ({reason}); choose another of `streamhead devices`"
-        )
+        raise self._unusable("open", reason)
 
     def _open(self, rate: int) -> None:
         self.sample_rate = rate
@@ -102,7 +99,24 @@ class DelayedAudio:
                 callback=self._play,
                 finished_callback=self._finished,
             )
-            self._stream.start()
+
+    def _unusable(self, what: str, reason: str) -> DeviceError:
+        return DeviceError(
+            f"sound output {self.name!r} does not {what} ({' '.join(reason.split())}); "
+            "choose another of `streamhead devices`"
+        )
+
+    def start(self) -> None:
+        """Begin to play. Apart from opening it, for a program that is busy loading lets a device run dry.
+
+        Raises:
+            DeviceError: it does not start.
+        """
+        try:
+            with pulse(self._pulse):
+                self._stream.start()
+        except self._sounddevice.PortAudioError as error:
+            raise self._unusable("start", str(error)) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
