@@ -16,14 +16,10 @@ from rich.console import Console
 from streamhead.errors import StreamheadError
 from streamhead.face.compositor import View
 from streamhead.server.access import AUTO, Access, access_for, is_loopback
-from streamhead.server.app import PORTRAITS, Settings, make_app
-from streamhead.server.refusal import QUIET
+from streamhead.server.app import PORTRAITS, Settings, make_app, make_runner
 from streamhead.stream.talking_head import TalkingHead
 
 __all__ = ["Door", "open_door", "serving"]
-
-FAREWELL = 0.5
-"""Seconds that requests under way may still take when the server ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +110,7 @@ async def serving(
     """A server, within a running event loop; leaving the context ends all calls and waits until they are over."""
     settings = Settings(door.access, sessions=sessions, temperature=temperature, view=view, size=size)
     app = make_app(head, settings)
-    # Nothing is kept about callers: no log of their requests.
-    runner = web.AppRunner(app, access_log=None, logger=QUIET, shutdown_timeout=FAREWELL)
+    runner = make_runner(app)
     try:
         await runner.setup()
         await app[PORTRAITS].warm_up()

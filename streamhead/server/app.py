@@ -18,14 +18,16 @@ from streamhead.server.calls import Calls
 from streamhead.server.connection import Patience
 from streamhead.server.metrics import Metrics
 from streamhead.server.portraits import Portraits
-from streamhead.server.refusal import tell_errors
+from streamhead.server.refusal import QUIET, tell_errors
 from streamhead.server.whip import Whip
 from streamhead.stream.talking_head import TalkingHead
 
-__all__ = ["CALLS", "PORTRAITS", "Settings", "make_app"]
+__all__ = ["CALLS", "PORTRAITS", "Settings", "make_app", "make_runner"]
 
 CALLS: Final = web.AppKey("CALLS", Calls)
 PORTRAITS: Final = web.AppKey("PORTRAITS", Portraits)
+FAREWELL: Final = 0.5
+"""Seconds that requests under way may still take when the server ends."""
 PAGE: Final = Path(str(files("streamhead") / "server" / "page"))
 
 
@@ -95,3 +97,8 @@ def make_app(head: TalkingHead, settings: Settings) -> web.Application:
     app.on_shutdown.append(end_calls)
     app.cleanup_ctx.append(watching_the_loop)
     return app
+
+
+def make_runner(app: web.Application) -> web.AppRunner:
+    """What runs the application: it keeps no log of requests, and ends quickly."""
+    return web.AppRunner(app, access_log=None, logger=QUIET, shutdown_timeout=FAREWELL)

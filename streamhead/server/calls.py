@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 from aiortc.contrib.media import MediaRelay
-from aiortc.mediastreams import MediaStreamTrack
 
 from streamhead.face.compositor import View
 from streamhead.output.steady_encoder import keep_steady
@@ -17,6 +16,7 @@ from streamhead.output.webrtc import TalkingHeadTrack, attach
 from streamhead.server.bodies import Changes
 from streamhead.server.connection import Connection, Patience
 from streamhead.server.refusal import Refusal
+from streamhead.server.shared import ViewerTrack
 from streamhead.server.totals import Totals
 from streamhead.stream.session import Session
 from streamhead.stream.talking_head import TalkingHead
@@ -77,16 +77,12 @@ class Call:
         if changes.muted is not None:
             self.track.pipeline.muted = changes.muted
 
-    def shared(self) -> tuple[MediaStreamTrack, MediaStreamTrack]:
-        """Both tracks for one more viewer; the caller, too, sees a shared one from then on."""
+    def shared(self, kinds: Collection[str]) -> list[ViewerTrack]:
+        """The head's tracks of these kinds for one more viewer; the caller, too, gets shared ones from then on."""
         for sender in self.connection.pc.getSenders():
             if sender.track in (self.track, self.track.audio):
-                sender.replaceTrack(self._view(sender.track))
-        return self._view(self.track), self._view(self.track.audio)
-
-    def _view(self, track: MediaStreamTrack) -> MediaStreamTrack:
-        # Of the picture the newest frame is wanted; of the sound every packet is.
-        return self.relay.subscribe(track, buffered=track.kind == "audio")
+                sender.replaceTrack(ViewerTrack(self.relay, sender.track))
+        return [ViewerTrack(self.relay, track) for track in (self.track, self.track.audio) if track.kind in kinds]
 
 
 class Calls:
@@ -163,22 +159,28 @@ class Calls:
             raise Refusal(503, "the server has as many callers as it can serve; try again in a minute")
         self._opening += 1
         try:
-            session = await asyncio.to_thread(self._session, look)
             connection = Connection(self._patience)
-            track = attach(connection.pc, session, send=answers)
+            try:
+                await connection.take(offer)
+                connection.require("audio", *(["video"] if answers else []))
+                track = attach(connection.pc, await asyncio.to_thread(self._session, look), send=answers)
+                answer = await connection.answer(hears=True)
+            except BaseException:
+                await connection.close()  # and with it the track
+                raise
             if not answers:
                 track.start()  # its sound must be taken even if nobody looks
-            try:
-                answer = await connection.answer(offer, hears=True)
-            except BaseException:
-                await asyncio.gather(connection.close(), track.close())
-                raise
             call = Call(secrets.token_urlsafe(16), track, connection, answers)
             self._calls[call.id] = call
             self.opened += 1
         finally:
             self._opening -= 1
-        track.on("ended", lambda: connection.end("head ended"))
+
+        @track.on("ended")
+        def tell() -> None:
+            if connection.pc.signalingState != "closed":  # which ends the track, too
+                connection.end("head ended")
+
         call.tasks.add(asyncio.create_task(self._see_through(call)))
         if self._closing:
             connection.end("server ends")
@@ -217,10 +219,14 @@ class Calls:
         name = secrets.token_urlsafe(16)
         call.viewers[name] = viewer
         try:
-            picture, sound = call.shared()
-            keep_steady(viewer.pc.addTrack(picture))
-            viewer.pc.addTrack(sound)
-            answer = await viewer.answer(offer, hears=False)
+            await viewer.take(offer)
+            if not viewer.kinds:
+                raise Refusal(400, "the offer takes neither picture nor sound; add transceivers to it, recvonly")
+            for track in call.shared(viewer.kinds):
+                sender = viewer.pc.addTrack(track)
+                if track.kind == "video":
+                    keep_steady(sender)
+            answer = await viewer.answer(hears=False)
         except BaseException:
             del call.viewers[name]
             await viewer.close()

@@ -9,14 +9,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
-from aiortc.mediastreams import MediaStreamTrack
 
 from streamhead.server.refusal import Refusal
 
 __all__ = ["Connection", "Patience"]
 
+NO_OFFER: Final = "this is no offer that can be answered; send the SDP that createOffer made, whole"
+NO_AUDIO: Final = "the offer sends no audio; add a microphone's track to it"
+NO_VIDEO: Final = "the offer takes no picture; add a video transceiver to it, recvonly"
 CHECK: Final = 1.0
 """Seconds between two looks at whether the peer is still there."""
+SETTLING: Final = 0.1
+"""Seconds in which ICE ends what it was at."""
 MOST_SECTIONS: Final = 8
 """Parts of an offer: a caller needs two."""
 
@@ -47,6 +51,7 @@ class Connection:
         self.reason = ""
         """Why it ended, in a word or two."""
         self._patience = patience
+        self._taken = False
         self._over = asyncio.Event()
         self.pc.on("connectionstatechange", self._notice)
 
@@ -59,55 +64,73 @@ class Connection:
         self.reason = self.reason or reason
         self._over.set()
 
-    async def answer(self, offer: str, *, hears: bool) -> str:
-        """Answer an offer with the tracks that the connection has by now.
+    async def take(self, offer: str) -> None:
+        """Read the peer's offer, SDP.
+
+        Raises:
+            Refusal: 400, it is none.
+        """
+        if offer.count("\nm=") > MOST_SECTIONS:
+            raise Refusal(400, "the offer has too many sections; offer one of audio and one of video")
+        if "\nm=" not in offer:
+            raise Refusal(400, NO_OFFER)
+        try:
+            await self.pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+        # aiortc's parser raises whatever Python does on what it does not expect.
+        except Exception:
+            raise Refusal(400, NO_OFFER) from None
+        if any(transceiver.receiver.transport is None for transceiver in self.pc.getTransceivers()):
+            raise Refusal(400, NO_OFFER)  # its sections are bundled with some that it does not have
+        self._taken = True
+
+    def require(self, *kinds: str) -> None:
+        """See that the offer has sections of these kinds.
+
+        Raises:
+            Refusal: 400, one is missing.
+        """
+        for kind in kinds:
+            if kind not in self.kinds:
+                raise Refusal(400, NO_AUDIO if kind == "audio" else NO_VIDEO)
+
+    @property
+    def kinds(self) -> set[str]:
+        """``audio`` and ``video``, as far as the offer has them."""
+        return {transceiver.kind for transceiver in self.pc.getTransceivers() if transceiver.mid is not None}
+
+    async def answer(self, *, hears: bool) -> str:
+        """Answer the offer with the tracks that the connection has by now.
 
         Args:
-            offer: SDP.
             hears: whether the peer's sound is wanted, from the first section that sends some. Nothing else is taken.
 
         Returns:
             SDP with all addresses in it.
 
         Raises:
-            Refusal: 400, the offer is none, or lacks what is needed.
+            Refusal: 400, no sound is offered though it is wanted, or what is offered makes no sense.
         """
-        if offer.count("\nm=") > MOST_SECTIONS:
-            raise Refusal(400, "the offer has too many sections; offer one of audio and one of video")
-        if "\nm=" not in offer:
-            raise Refusal(400, "this is no SDP offer; send what createOffer made")
-        try:
-            await self.pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
-        # aiortc's parser raises whatever Python does on what it does not expect.
-        except Exception:
-            raise Refusal(400, "this is no offer that can be answered; send the SDP that createOffer made") from None
         self._choose(hears)
         try:
             await self.pc.setLocalDescription(await self.pc.createAnswer())
         except Exception:
-            raise Refusal(400, "the offer cannot be answered; send the SDP that createOffer made, whole") from None
+            raise Refusal(400, NO_OFFER) from None
         return self.pc.localDescription.sdp
 
     def _choose(self, hears: bool) -> None:
         """Say of each section of the offer whether we send there, take what is sent, both or neither."""
-        sends = False
         for transceiver in self.pc.getTransceivers():
-            track: MediaStreamTrack | None = transceiver.sender.track
-            if track is not None and transceiver.mid is None:
-                if track.kind == "video":
-                    raise Refusal(400, "the offer takes no picture; add a video transceiver to it, recvonly")
-                continue
+            send = transceiver.sender.track is not None
             take = hears and transceiver.kind == "audio" and transceiver.receiver.track is not None
             hears = hears and not take
-            sends = sends or track is not None
             transceiver.direction = {
                 (False, False): "inactive",
                 (False, True): "recvonly",
                 (True, False): "sendonly",
                 (True, True): "sendrecv",
-            }[track is not None, take]
+            }[send, take]
         if hears:
-            raise Refusal(400, "the offer sends no audio; add a microphone's track to it")
+            raise Refusal(400, NO_AUDIO)
 
     async def outlast(self) -> str:
         """Wait until the connection is over: closed, failed, ended, never made, or the peer has vanished.
@@ -134,4 +157,12 @@ class Connection:
 
     async def close(self) -> None:
         """Close the connection, and wait until it is."""
+        if not self._taken:  # nothing is open, and aiortc would stumble over its half-made parts
+            return
+        connecting = self.pc.iceConnectionState == "checking"
         await self.pc.close()
+        if connecting:
+            # aioice, closed in the very moment it connects, asks a peer for consent for ever: it is closed again.
+            await asyncio.sleep(SETTLING)
+            for transceiver in self.pc.getTransceivers():
+                await transceiver.receiver.transport.transport.stop()
