@@ -62,6 +62,12 @@ def test_a_missing_microphone() -> None:
     assert "streamhead devices" in line or "PortAudio is missing" in line
 
 
+def test_a_missing_sound_output(speech: str) -> None:
+    line = _line(_serve("--virtual-cam", "--mic", speech, "--audio-out", "a cable of this name is nowhere"))
+    assert line.startswith("error: ")
+    assert "streamhead devices" in line or "PortAudio is missing" in line
+
+
 def test_a_missing_camera(speech: str) -> None:
     line = _line(_serve("--virtual-cam", "--mic", speech, "--camera", "/dev/video-of-nobody"))
     assert line.startswith("error: no virtual camera (")

@@ -12,32 +12,36 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from streamhead.audio.portaudio import portaudio, pulse_sinks
 from streamhead.errors import DeviceError
 
 __all__ = ["Camera", "SoundDevice", "cameras", "devices", "sound_devices"]
 
 _VIDEO: Final = Path("/sys/class/video4linux")
+_CABLES: Final = re.compile("blackhole|cable|loopback|voicemeeter", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class SoundDevice:
-    """A device of PortAudio in one direction.
+    """A device of PortAudio in one direction, or an output of PulseAudio or PipeWire.
 
     Attributes:
-        index: PortAudio's number of it.
-        name: what ``--mic`` looks for.
+        index: PortAudio's number of it, None for PulseAudio's.
+        name: what ``--mic`` or ``--audio-out`` looks for.
         api: the sound system it belongs to, such as ALSA, Core Audio or WASAPI.
         channels: most channels it has in this direction.
         rate: its own sample rate, Hz.
         default: whether it is the one taken when none is named.
+        cable: whether it is an output into a virtual cable, whose other end is a microphone to other programs.
     """
 
-    index: int
+    index: int | None
     name: str
     api: str
     channels: int
     rate: int
     default: bool
+    cable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +60,12 @@ class Camera:
 
 
 def sound_devices() -> tuple[list[SoundDevice], list[SoundDevice]]:
-    """The inputs and the outputs that PortAudio finds now.
+    """The inputs and the outputs that there are now.
 
     Raises:
         DeviceError: PortAudio is not installed, or fails.
     """
-    try:
-        import sounddevice
-    except OSError as error:  # the wheels for macOS and Windows bring PortAudio with them
-        raise DeviceError("PortAudio is missing; install it: sudo apt install libportaudio2") from error
+    sounddevice = portaudio()
     try:
         found: Any = sounddevice.query_devices()
         apis: Any = sounddevice.query_hostapis()
@@ -80,12 +81,17 @@ def sound_devices() -> tuple[list[SoundDevice], list[SoundDevice]]:
                 channels=one[f"max_{direction}_channels"],
                 rate=round(one["default_samplerate"]),
                 default=one["index"] == default,
+                cable=direction == "output" and bool(_CABLES.search(one["name"])),
             )
             for one in found
             if one[f"max_{direction}_channels"] > 0
         ]
 
-    return of("input", sounddevice.default.device[0]), of("output", sounddevice.default.device[1])
+    sinks = [
+        SoundDevice(None, sink.name, "PulseAudio", sink.channels, sink.rate, default=False, cable=sink.cable)
+        for sink in pulse_sinks()
+    ]
+    return of("input", sounddevice.default.device[0]), of("output", sounddevice.default.device[1]) + sinks
 
 
 def cameras(root: Path = _VIDEO) -> list[Camera]:
@@ -123,7 +129,14 @@ def devices(as_json: Annotated[bool, typer.Option("--json", help="Print JSON ins
     console = Console()
     for title, found in (("Microphones", inputs), ("Sound outputs", outputs)):
         rows = [
-            (str(one.index), one.name, one.api, str(one.channels), f"{one.rate} Hz", "default" if one.default else "")
+            (
+                "" if one.index is None else str(one.index),
+                one.name,
+                one.api,
+                str(one.channels),
+                f"{one.rate} Hz",
+                "virtual cable" if one.cable else "default" if one.default else "",
+            )
             for one in found
         ]
         _print_table(console, title, ("no.", "name", "system", "channels", "rate", ""), rows, note or "none found")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import platform
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from time import perf_counter
@@ -19,6 +20,16 @@ __all__ = ["CHECKS", "Check", "Finding", "doctor", "examine"]
 Status = Literal["ok", "warn", "missing"]
 
 _SECONDS: Final = 1.0
+_CABLE_MENDS: Final = {
+    "linux": (
+        "pactl load-module module-null-sink sink_name=streamhead "
+        "sink_properties=device.description=streamhead-cable && "
+        "pactl load-module module-remap-source master=streamhead.monitor source_name=streamhead-mic "
+        "source_properties=device.description=streamhead-mic"
+    ),
+    "darwin": "install BlackHole: brew install blackhole-2ch",
+    "win32": "install VB-Cable from https://vb-audio.com/Cable and start the computer anew",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +160,17 @@ def _virtual_camera() -> Finding:
         return Finding("ok", camera.device + hint)
 
 
+def _virtual_cable() -> Finding:
+    from streamhead.cli.devices import sound_devices
+
+    _, outputs = sound_devices()
+    cables = list(dict.fromkeys(one.name for one in outputs if one.cable))
+    if cables:
+        return Finding("ok", f"{', '.join(cables)}: serve --audio-out takes it")
+    mend = _CABLE_MENDS.get(sys.platform, "see docs/guides/virtual-camera.md")
+    return Finding("warn", "none, so a meeting app hears the voice ahead of the picture", mend)
+
+
 def _webrtc() -> Finding:
     lacking = [name for name in ("aiohttp", "aiortc", "prometheus_client") if importlib.util.find_spec(name) is None]
     if lacking:
@@ -166,6 +188,7 @@ CHECKS: Final = (
     Check("Landmark model", False, _landmarks),
     Check("Microphone", False, _microphone),
     Check("Virtual camera", False, _virtual_camera),
+    Check("Virtual cable", False, _virtual_cable),
     Check("WebRTC extra", False, _webrtc),
 )
 """All checks, what rendering needs first."""

@@ -116,6 +116,10 @@ class SoundServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End it and all that plays."""
         for child in reversed(self._children):
             child.terminate()
         for child in reversed(self._children):

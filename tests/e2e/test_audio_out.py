@@ -10,8 +10,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +23,7 @@ from e2e.camera_shim import CameraShim
 from e2e.sound_server import CABLE, RATE, SoundServer
 from e2e.terminal import serve
 
+from streamhead.assets import default_speech
 from streamhead.timebase import FPS
 
 SECONDS = float(os.environ.get("STREAMHEAD_E2E_SECONDS", "10"))
@@ -169,3 +173,29 @@ def test_a_sine_comes_through_whole_and_a_muted_one_not_at_all(
     assert not muted.any()
     assert np.sqrt(np.mean(back**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
     assert len(out) == 0
+
+
+def test_a_cable_that_is_cut(sound: SoundServer, camera: CameraShim, tmp_path: Path) -> None:
+    options = ["--mic", str(default_speech()), "--view", "face", "--audio-out", sound.add_cable()]
+    with serve(tmp_path, {**sound.environment, **camera.environment}, *options) as served:
+        served.wait_for(lambda: len(camera.shots) > FPS, 60, "second of frames")
+        sound.stop()
+        assert served.process.wait(10) == 2
+    assert "error: sound output 'streamhead-cable' went away" in served.said.splitlines()[-1]
+    assert camera.events[-1] == "close"
+
+
+def test_the_cable_is_listed_and_found_by_the_doctor(sound: SoundServer) -> None:
+    def ask(command: str) -> dict[str, Any]:
+        run = [sys.executable, "-m", "streamhead", command, "--json"]
+        done = subprocess.run(run, env={**os.environ, **sound.environment}, capture_output=True, timeout=120)
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    for sinks in ({"vspk"}, {"vspk", sound.add_cable()}):
+        cables = [one for one in ask("devices")["outputs"] if one["cable"]]
+        assert {one["name"] for one in cables} == sinks
+        assert {(one["rate"], one["channels"], one["index"]) for one in cables} == {(RATE, 2, None)}
+    (finding,) = (check for check in ask("doctor")["checks"] if check["name"] == "Virtual cable")
+    assert finding["status"] == "ok"
+    assert CABLE in finding["detail"]
