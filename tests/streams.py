@@ -64,16 +64,16 @@ class FakeSession:
         self._unshown, self._count, self._epoch = self._unshown[:0], 0, self._t
         self._interrupts += 1
 
-    async def step(self, decode: bool = True) -> Frame | None:
-        assert self.ready
+    async def step(self, skip: int = 0) -> Frame | None:
+        assert self.ready > skip
         t, interrupts = self._t, self._interrupts
-        audio, self._unshown = self._unshown[:HOP], self._unshown[HOP:]
-        await asyncio.sleep(self._compute if decode else self._skip)
+        audio, self._unshown = self._unshown[skip * HOP : (skip + 1) * HOP], self._unshown[(skip + 1) * HOP :]
+        await asyncio.sleep(self._compute + skip * self._skip)
         if self._interrupts != interrupts:
             return None
-        self._t += 1
-        self.steps.append((t, decode))
-        return Frame(np.zeros((2, 2, 3), np.uint8), t * HOP, audio, RATE, True) if decode else None
+        self._t += skip + 1
+        self.steps += [(number, number == t + skip) for number in range(t, t + skip + 1)]
+        return Frame(np.zeros((2, 2, 3), np.uint8), (t + skip) * HOP, audio, RATE, True)
 
 
 Script = Callable[[], AsyncGenerator[AudioChunk, None]]

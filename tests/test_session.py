@@ -19,7 +19,7 @@ from streamhead.errors import AudioError, CheckpointError
 from streamhead.face.portrait import Portrait
 from streamhead.model.config import PRESETS
 from streamhead.output.frame import Frame
-from streamhead.stream.session import Session
+from streamhead.stream.session import Session, _Turn
 from streamhead.stream.talking_head import TalkingHead
 from streamhead.timebase import HOP
 
@@ -193,7 +193,6 @@ def test_bad_sound_is_refused_and_changes_nothing() -> None:
 
 def test_many_sessions_are_one_batched_step() -> None:
     engine = head().engine
-    from streamhead.stream.session import _Turn
 
     sounds = [speech(0.6, 16000, seed) for seed in range(3)]
     alone = [_feed(_session(seed=index), sound, 16000, [640]) for index, sound in enumerate(sounds)]
@@ -202,7 +201,7 @@ def test_many_sessions_are_one_batched_step() -> None:
         session.push(sound, 16000)
         session.flush()
     for t in range(15):
-        together = engine.advance([_Turn(session, decode=True) for session in sessions])
+        together = engine.advance([_Turn(session) for session in sessions])
         for frame, expected in zip(together, alone, strict=True):
             assert frame is not None and frame.pts == t * HOP
             # Other batch sizes may round differently in the last bit, never more.
@@ -233,16 +232,31 @@ async def test_async_iteration_batches_and_ends() -> None:
         assert max(np.abs(a.image.astype(int) - b.image).max() for a, b in zip(frames, expected, strict=True)) <= 1
 
 
-async def test_a_late_frame_moves_the_state_but_draws_nothing() -> None:
-    sound = speech(0.8, 16000)
-    expected = list(head().render(sound, 16000, seed=3, view="face"))
-    session = _session()
+@pytest.mark.parametrize("name", sorted(PRESETS))
+async def test_late_frames_move_the_state_but_draw_nothing(name: str) -> None:
+    sound = speech(1.0, 16000)
+    expected = list(head(name).render(sound, 16000, seed=3, view="face"))
+    session = head(name).session(3, view="face")
     session.push(sound, 16000)
-    assert await session.step(decode=False) is None
-    frame = await session.step()
-    assert frame is not None and frame.pts == HOP
-    assert np.array_equal(frame.image, expected[1].image)
-    assert np.array_equal(frame.audio, expected[1].audio)
+    assert await session.step(session.ready) is None
+    for skip, number in ((0, 0), (3, 4), (1, 6)):
+        frame = await session.step(skip)
+        assert frame is not None and frame.pts == number * HOP
+        assert np.array_equal(frame.image, expected[number].image)
+        assert np.array_equal(frame.audio, expected[number].audio)
+
+
+def test_streams_pass_over_as_many_frames_as_each_is_late() -> None:
+    sound = speech(1.0, 16000)
+    sessions = [_session() for _ in range(3)]
+    for session in sessions:
+        session.push(sound, 16000)
+    expected = list(head().render(sound, 16000, seed=3, view="face"))
+    skips = (2, 0, 5)
+    together = head().engine.advance([_Turn(session, skip) for session, skip in zip(sessions, skips, strict=True)])
+    for frame, skip in zip(together, skips, strict=True):
+        assert frame is not None and frame.pts == skip * HOP
+        assert np.abs(frame.image.astype(int) - expected[skip].image).max() <= 1
 
 
 def test_a_head_outlives_the_event_loop_it_was_used_in() -> None:

@@ -192,7 +192,7 @@ async def test_a_source_that_ends_ends_the_track() -> None:
 async def test_a_failing_session_ends_the_track_and_tells(caplog: pytest.LogCaptureFixture) -> None:
     failing = session()
 
-    async def step(decode: bool = True) -> None:
+    async def step(skip: int = 0) -> None:
         raise RuntimeError("no more power")
 
     failing.step = step  # type: ignore[method-assign, assignment]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
+from operator import is_
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
@@ -33,6 +34,9 @@ T = TypeVar("T")
 
 SETTLE_FRAMES: Final = 25
 """Frames of silence after which a face is taken to be at rest."""
+
+BATCHES: Final = 8
+"""Batches of portraits that are kept joined."""
 
 
 def join(parts: Sequence[T]) -> T:
@@ -67,21 +71,18 @@ class Row:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """One frame of one stream.
+    """One frame of one stream, to be drawn, and the frames before it that came too late to be.
 
     Attributes:
-        row: the stream before the frame.
-        patch: ``(rows, dims)`` features.
-        eps: ``(z,)`` noise.
+        row: the stream before them.
+        steps: ``(rows, dims)`` features and ``(z,)`` noise of each frame; the last one is drawn. Of the others only the
+            recurrent part runs.
         temperature: scale of the noise.
-        decode: False for a frame that came too late to be drawn: only the recurrent part runs.
     """
 
     row: Row
-    patch: NDArray[np.float32]
-    eps: NDArray[np.float32]
+    steps: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
     temperature: float
-    decode: bool = True
 
 
 class Turn(Protocol):
@@ -89,8 +90,8 @@ class Turn(Protocol):
 
     job: Job
 
-    def finish(self, row: Row, update: FaceUpdate | None) -> Frame | None:
-        """Take the stream's next state and compose the frame, if there is one to draw."""
+    def finish(self, row: Row, update: FaceUpdate) -> Frame | None:
+        """Take the stream's next state and compose the frame, if it is still wanted."""
 
 
 class Engine:
@@ -115,6 +116,7 @@ class Engine:
         self.network.draw_in(self.device.drawing_dtype)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="streamhead-engine")
         self._waiting: list[tuple[Turn, asyncio.Future[Frame | None]]] = []
+        self._batches: list[tuple[Sequence[Reference], Reference]] = []
         self._busy = False
         self._lock = threading.Lock()
 
@@ -130,11 +132,9 @@ class Engine:
     def rest(self, reference: Reference, silence: NDArray[np.float32]) -> FaceUpdate:
         """What the face of a portrait is after a second of silence at temperature 0."""
         row = Row(reference, self.network.initial_state(reference))
-        update = None
         zeros = np.zeros(self.network.config.z_size, np.float32)
         for _ in range(SETTLE_FRAMES):
-            ((row, update),) = self.step([Job(row, silence, zeros, 0.0)])
-        assert update is not None
+            ((row, update),) = self.step([Job(row, [(silence, zeros)], 0.0)])
         return update
 
     def advance(self, turns: Sequence[Turn]) -> list[Frame | None]:
@@ -143,28 +143,45 @@ class Engine:
         return [turn.finish(row, update) for turn, (row, update) in zip(turns, results, strict=True)]
 
     @torch.inference_mode()
-    def step(self, jobs: Sequence[Job]) -> list[tuple[Row, FaceUpdate | None]]:
-        """One frame of each stream: the rows after it, and the updates of those to be drawn."""
+    def step(self, jobs: Sequence[Job]) -> list[tuple[Row, FaceUpdate]]:
+        """Each stream's frame: the rows after it, and the updates to be drawn."""
+        states = [job.row.state for job in jobs]
+        for behind in range(max(len(job.steps) for job in jobs) - 1, 0, -1):
+            late = [index for index, job in enumerate(jobs) if len(job.steps) > behind]
+            state, _ = self._step([jobs[index] for index in late], [states[index] for index in late], behind)
+            for place, index in enumerate(late):
+                states[index] = split(state, place)
+        state, update = self._step(jobs, states, 0)
+        assert update is not None
+        return [(Row(job.row.reference, split(state, index)), update.row(index)) for index, job in enumerate(jobs)]
+
+    def _step(
+        self, jobs: Sequence[Job], states: Sequence[NetworkState], behind: int
+    ) -> tuple[NetworkState, FaceUpdate | None]:
+        """One frame of each stream, so many before the one to be drawn."""
         network = self.network
-        reference = join([job.row.reference for job in jobs])
-        state = join([job.row.state for job in jobs])
-        patch = self.device.send(np.stack([job.patch for job in jobs]))
-        eps = self.device.send(np.stack([job.eps for job in jobs]))
+        patches, noises = zip(*(job.steps[-1 - behind] for job in jobs), strict=True)
         heat = torch.tensor([[job.temperature] for job in jobs], device=self.device.torch)
-        code, _, state = network.step(patch, eps, heat, state)
-        wanted = [index for index, job in enumerate(jobs) if job.decode or network.feeds_back]
-        updates: dict[int, FaceUpdate] = {}
-        if wanted:
-            whole = len(wanted) == len(jobs)
-            chosen = reference if whole else join([jobs[index].row.reference for index in wanted])
-            update = network.decode(code if whole else code[wanted], chosen)
-            if network.feeds_back:
-                state = network.feed_back(update, reference, state)
-            updates = {index: update.row(place) for place, index in enumerate(wanted)}
-        return [
-            (Row(job.row.reference, split(state, index)), updates.get(index) if job.decode else None)
-            for index, job in enumerate(jobs)
-        ]
+        patch, eps = self.device.send(np.stack(patches)), self.device.send(np.stack(noises))
+        code, _, state = network.step(patch, eps, heat, join(states))
+        if behind and not network.feeds_back:
+            return state, None
+        reference = self._joined([job.row.reference for job in jobs])
+        update = network.decode(code, reference)
+        return (network.feed_back(update, reference, state) if network.feeds_back else state), update
+
+    def _joined(self, references: Sequence[Reference]) -> Reference:
+        """The references as one batch; the last few are kept, for they are large and the same streams come again."""
+        if len(references) == 1:
+            return references[0]
+        for index, (parts, whole) in enumerate(self._batches):
+            if len(parts) == len(references) and all(map(is_, parts, references)):
+                self._batches.append(self._batches.pop(index))
+                return whole
+        whole = join(references)
+        self._batches.append((references, whole))
+        del self._batches[:-BATCHES]
+        return whole
 
     async def run(self, turn: Turn) -> Frame | None:
         """Like :meth:`advance`, in the engine's thread, together with the turns of other streams that wait for it.

@@ -80,8 +80,8 @@ class LiveSession(Protocol):
     def interrupt(self) -> None:
         """Forget sound not yet shown."""
 
-    async def step(self, decode: bool = True) -> Frame | None:
-        """Make the next frame, or only move on."""
+    async def step(self, skip: int = 0) -> Frame | None:
+        """Make the next frame, or one after it: those before it only move the face on."""
 
 
 class ThreadSink:
@@ -320,6 +320,10 @@ class Pipeline:
         """The first sample of frame t's interval, in the source's samples."""
         return self._origin - (self._origin_t - t) * HOP * self._rate // SAMPLE_RATE
 
+    def _captured_at(self, t: int) -> float:
+        """The instant at which frame t's interval began."""
+        return self._timeline.captured_at(self._start_of(t))
+
     async def _show(self) -> None:
         while True:
             while self._session.ready:
@@ -330,21 +334,25 @@ class Pipeline:
             await self._arrived.wait()
 
     async def _step(self) -> None:
-        position = self._start_of(self._session.next_pts // HOP)
-        captured = self._timeline.captured_at(position)
-        self._timeline.forget(position)
-        ready, started = self._ready_at.popleft(), self._now()
+        t, ready, started = self._session.next_pts // HOP, self._session.ready, self._now()
         # A frame needs look_ahead + 1 frames of sound, the last chunk of which comes at some age; one frame to spare.
         in_time = (self._session.look_ahead + 2) / FPS + median(self._ages)
-        late = self._session.ready > 1 and started - captured > in_time
+        skip, captured = 0, self._captured_at(t)
+        while started - captured > in_time and skip + 1 < ready:
+            skip += 1
+            captured = self._captured_at(t + skip)
+        self._timeline.forget(self._start_of(t + skip))
+        for _ in range(skip):
+            self._ready_at.popleft()
+        ready_at = self._ready_at.popleft()
         interrupts = self._interrupts
-        frame = await self._session.step(decode=not late)
+        frame = await self._session.step(skip)
         self._advanced.set()
         if frame is None:
-            self._meter.late_frames += late
             return
+        self._meter.late_frames += skip
         computed = self._now()
-        instants = (captured, ready, started, computed)
+        instants = (captured, ready_at, started, computed)
         if self._delay_line is None:
             return await self._hand_over(_Made(frame, interrupts, computed, instants))
         held_for = self._even.follow(computed - captured)

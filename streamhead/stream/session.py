@@ -165,23 +165,23 @@ class Session:
     def frames(self) -> Iterator[Frame]:
         """The frames that are ready, computed here and now."""
         while self._pending:
-            (frame,) = self._engine.advance([_Turn(self, decode=True)])
+            (frame,) = self._engine.advance([_Turn(self)])
             if frame is not None:
                 yield frame
 
-    async def step(self, decode: bool = True) -> Frame | None:
-        """One ready frame, computed in the engine's thread together with other sessions'.
+    async def step(self, skip: int = 0) -> Frame | None:
+        """A ready frame, computed in the engine's thread together with other sessions'.
 
         Args:
-            decode: False only advances the recurrent nets, for a frame that is late already.
+            skip: frames before it that are late already: they move the face on, in the same turn, and are not drawn.
 
         Returns:
-            The frame; None where nothing is ready, nothing was to be drawn, or an interrupt overtook it.
+            The frame; None where no so many are ready, or an interrupt overtook it.
         """
         async with self._turn:
-            if not self._pending:
+            if len(self._pending) <= skip:
                 return None
-            return await self._engine.run(_Turn(self, decode=decode))
+            return await self._engine.run(_Turn(self, skip))
 
     async def __aiter__(self) -> AsyncIterator[Frame]:
         """Frames as they become ready, until :meth:`flush` was called and all are out."""
@@ -214,25 +214,30 @@ class Session:
 
 
 class _Turn:
-    """A session's next frame on its way through the engine."""
+    """A session's next frame, or one after it, on its way through the engine."""
 
-    def __init__(self, session: Session, *, decode: bool) -> None:
+    def __init__(self, session: Session, skip: int = 0) -> None:
         before = session._progress
         self.session = session
-        self.heard = session._pending.popleft()
-        self.eps = session.noise.step(before.t, before.eps)
-        self.audio = session._take_own(before.t)
         self.before = before
+        self.t = before.t + skip
+        self.heard = [session._pending.popleft() for _ in range(skip + 1)]
+        self.eps, steps = before.eps, []
+        for t, heard in enumerate(self.heard, before.t):
+            self.eps = session.noise.step(t, self.eps)
+            steps.append((heard.patch, self.eps))
+        self.audio = session._take_own(self.t)
         self.interrupts = session._interrupts
-        self.job = Job(before.row, self.heard.patch, self.eps, session.temperature, decode)
+        self.job = Job(before.row, steps, session.temperature)
 
-    def finish(self, row: Row, update: FaceUpdate | None) -> Frame | None:
-        session, before = self.session, self.before
-        ease = next_ease(before.ease, self.heard.speech)
+    def finish(self, row: Row, update: FaceUpdate) -> Frame | None:
+        session, ease = self.session, self.before.ease
+        for heard in self.heard:
+            ease = next_ease(ease, heard.speech)
         with session._lock:
             overtaken = session._interrupts != self.interrupts
-            session._progress = Progress(before.t if overtaken else before.t + 1, row, self.eps, ease)
-        if update is None or overtaken:
+            session._progress = Progress(self.before.t if overtaken else self.t + 1, row, self.eps, ease)
+        if overtaken:
             return None
         image = session._engine.device.fetch(session._compositor.compose(session._gate.apply(update, ease)))
-        return Frame(image, before.t * HOP, self.audio, session._rate or SAMPLE_RATE, self.heard.speech)
+        return Frame(image, self.t * HOP, self.audio, session._rate or SAMPLE_RATE, self.heard[-1].speech)

@@ -132,8 +132,8 @@ def _numbered(session: Session) -> list[np.ndarray]:
     step, push = session.step, session.push
     heard: list[np.ndarray] = []
 
-    async def numbered_step(decode: bool = True) -> streamhead.Frame | None:
-        frame = await step(decode=decode)
+    async def numbered_step(skip: int = 0) -> streamhead.Frame | None:
+        frame = await step(skip)
         if frame is not None:
             paint(frame.image, frame.pts // HOP)
         return frame
