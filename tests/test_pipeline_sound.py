@@ -21,12 +21,14 @@ BLOCK = RATE // 100
 class _Stage:
     """A pipeline at work: what it shows, and what its delay line gives to a device that plays it."""
 
-    def __init__(self, loop: VirtualTimeLoop, seconds: float, sink_takes: float = 0.0) -> None:
+    def __init__(
+        self, loop: VirtualTimeLoop, seconds: float, sink_takes: float = 0.0, device_holds: float = 0.0
+    ) -> None:
         self.show = Show(loop)
         self.line = DelayLine(RATE, 1)
         self.played: list[np.ndarray] = []
         self.began = loop.time()
-        self._loop, self._takes = loop, sink_takes
+        self._loop, self._takes, self._holds = loop, sink_takes, device_holds
         source = ScriptedSource(lambda: talk(loop, seconds, block=BLOCK))
         self.pipeline = Pipeline(FakeSession(loop), source, self._take, delay_line=self.line, now=loop.time)
 
@@ -45,7 +47,7 @@ class _Stage:
     async def _play(self) -> None:
         while True:
             due = self.began + len(self.played) / 100
-            await asyncio.sleep(due - self._loop.time())
+            await asyncio.sleep(due - self._holds - self._loop.time())
             self.played.append(self.line.read(BLOCK, due))
 
     def captured_of_what_is_heard(self, at: float) -> float:
@@ -54,11 +56,13 @@ class _Stage:
         return self.began + (float(np.concatenate(self.played)[place]) * 1e7 - 1) / RATE
 
 
-@pytest.mark.parametrize("sink_takes", [0.0, 0.008])
-def test_picture_and_sound_have_one_delay_the_sink_counted_in(sink_takes: float) -> None:
+@pytest.mark.parametrize(("sink_takes", "device_holds"), [(0.0, 0.0), (0.008, 0.05), (0.0, 0.2)])
+def test_picture_and_sound_have_one_delay_the_sink_counted_in(sink_takes: float, device_holds: float) -> None:
     async def main(loop: VirtualTimeLoop) -> None:
-        stage = _Stage(loop, 20.0, sink_takes)
+        stage = _Stage(loop, 20.0, sink_takes, device_holds)
         await stage.run()
+        # A device that holds much sound itself has the picture wait for it.
+        assert stage.line.delay == pytest.approx(max(0.1, device_holds) + sink_takes, abs=0.03)
         for frame, instant in list(zip(stage.show.frames, stage.show.instants, strict=True))[300:480]:
             captured = stage.began + frame.pts / SAMPLE_RATE
             assert instant - captured == pytest.approx(stage.line.delay, abs=0.001)

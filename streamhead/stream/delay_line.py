@@ -61,6 +61,8 @@ class DelayLine:
         """May be set while it runs; the sound follows it smoothly, over seconds, unless the change is large."""
         self.offset_ms = 0.0
         """How late (or, below 0, how early) the sound read last is, against the delay wished for."""
+        self.need = 0.0
+        """Seconds: the least delay at which all the sound read last would have been there."""
         self._lock = Lock()
         self._keep = round(MEMORY * sample_rate)
         self._fade = round(FADE * sample_rate)
@@ -129,7 +131,9 @@ class DelayLine:
                 sound[: self._fade] *= self._ramp(min(count, self._fade))
             self._position = position + count * self._speed
             self._starved = self._position > self._end
-            self.offset_ms = 1000 * behind if self._writes else 0.0
+            if self._writes:
+                self.offset_ms = 1000 * behind
+                self.need = at - self._zero + (count - self._end) / self.sample_rate
         return sound[:, 0] if self.channels == 1 else sound
 
     def clear(self) -> None:

@@ -355,7 +355,7 @@ class Pipeline:
         instants = (captured, ready_at, started, computed)
         if self._delay_line is None:
             return await self._hand_over(_Made(frame, interrupts, computed, instants))
-        held_for = self._even.follow(computed - captured)
+        held_for = self._even.follow(max(computed - captured, self._delay_line.need))
         self._delay_line.delay = self.delay
         await self._leaving.put(_Made(frame, interrupts, captured + held_for, instants))
 
