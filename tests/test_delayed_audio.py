@@ -29,7 +29,6 @@ class MockPortAudio:
     """PortAudio with one cable, whose clock begins at 1000 s and whose callbacks come when the test says."""
 
     PortAudioError = MockPortAudioError
-    default = SimpleNamespace(device={"output": 3})
 
     def __init__(self, rates: tuple[int, ...] = (44100, 48000), channels: int = 2) -> None:
         self.rates = rates
@@ -202,7 +201,7 @@ def test_the_time_that_python_takes_to_come_round_does_not_count(
     monkeypatch.setattr(line, "read", lambda count, at: (read_at.append(at), np.zeros(count, np.float32))[1])
     module = mock()
     monkeypatch.setattr(time, "monotonic", lambda: 70.0)
-    with DelayedAudio(line):
+    with DelayedAudio(line, 3):
         assert module.stream is not None
         module.stream.call(AHEAD, called_late=0.03)
     assert read_at == [pytest.approx(70.0 + AHEAD)]
@@ -223,7 +222,7 @@ def test_underruns_count_from_the_first_sound_on(mock: Callable[..., MockPortAud
 
 def test_a_device_that_goes_away(mock: Callable[..., MockPortAudio]) -> None:
     module = mock()
-    with DelayedAudio(DelayLine(48000, 1)) as sound:
+    with DelayedAudio(DelayLine(48000, 1), "cable") as sound:
         sound.check()
         module.opened["finished_callback"]()
         with pytest.raises(DeviceError, match=r"^sound output 'Mock Cable Input' went away; .* start anew$"):
@@ -235,7 +234,7 @@ def test_a_device_that_goes_away(mock: Callable[..., MockPortAudio]) -> None:
 def test_a_device_that_does_not_open(mock: Callable[..., MockPortAudio]) -> None:
     mock(())
     with pytest.raises(DeviceError, match=r"'Mock Cable Input' does not open \(Invalid .*streamhead devices") as caught:
-        DelayedAudio(DelayLine(48000, 1)).__enter__()
+        DelayedAudio(DelayLine(48000, 1), "cable").__enter__()
     assert "\n" not in str(caught.value)
 
 

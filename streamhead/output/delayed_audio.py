@@ -33,22 +33,26 @@ class DelayedAudio:
     Args:
         line: what to play; read in PortAudio's thread.
         name: part of a device's name, or its number, as ``streamhead devices`` shows them; on Linux a sink of
-            PulseAudio or PipeWire, too. None for the default one.
+            PulseAudio or PipeWire, too.
 
     Raises:
         DeviceError: no such device, or it does not open (on entering), or not start.
     """
 
-    def __init__(self, line: DelayLine, name: str | int | None = None) -> None:
+    def __init__(self, line: DelayLine, name: str | int) -> None:
         self.line = line
         self.underruns = 0
         """Times the device ran out of sound, since there was any."""
         self._sounddevice = portaudio()
         self._pulse = {"PULSE_LATENCY_MSEC": str(round(1000 * LATENCY))}
-        device = find(self._sounddevice, name, "output") or self._find_sink(str(name))
+        device = find(self._sounddevice, name, "output")
+        if device is None and not str(name).isdecimal():
+            device = self._find_sink(str(name))
         if device is None:
-            what = "no sound output here" if name is None else f"no sound output called {str(name)!r}"
-            raise DeviceError(f"{what}; `streamhead devices` lists them, `streamhead doctor` tells how to make a cable")
+            raise DeviceError(
+                f"no sound output called {str(name)!r}; `streamhead devices` lists them, "
+                "`streamhead doctor` tells how to make a cable"
+            )
         self.name: str = self._pulse.get("PULSE_SINK", device["name"])
         self.sample_rate = line.sample_rate
         """Of the device, Hz."""
@@ -121,14 +125,10 @@ class DelayedAudio:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close()
-
-    def _close(self) -> None:
         if self._stream is not None:
             self._stream.abort(ignore_errors=True)
             self._stream.close(ignore_errors=True)
             self._stream = None
-            self._gone = False
 
     @property
     def figures(self) -> dict[str, float]:
