@@ -16,8 +16,13 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 # Debian's names: sound capture, and the system libraries mediapipe and OpenCV load.
 RUN_PACKAGES = ("libportaudio2", "libegl1", "libgles2", "libgl1", "libglib2.0-0")
-# A microphone without hardware, speech to feed it, a compiler for the pretend camera, and a browser for the page.
-TEST_PACKAGES = ("pulseaudio", "pulseaudio-utils", "libasound2-plugins", "espeak-ng", "gcc", "libc6-dev", "chromium")
+# A microphone without hardware, speech to feed it, a compiler for the pretend camera, a browser for the page, and
+# GStreamer, a peer for calls that shares no code with ours.
+TEST_PACKAGES = (
+    *("pulseaudio", "pulseaudio-utils", "libasound2-plugins", "espeak-ng", "gcc", "libc6-dev", "chromium"),
+    *(f"gstreamer1.0-{part}" for part in ("plugins-base", "plugins-good", "plugins-bad", "nice")),
+    *("python3-gi", "gir1.2-gst-plugins-base-1.0", "gir1.2-gst-plugins-bad-1.0"),
+)
 
 
 def _succeeds(*command: str) -> bool:

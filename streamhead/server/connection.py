@@ -112,7 +112,12 @@ class Connection:
         """
         self._choose(hears)
         try:
-            await self.pc.setLocalDescription(await self.pc.createAnswer())
+            answer = await self.pc.createAnswer()
+            if "a=setup:actpass" in self.pc.remoteDescription.sdp:
+                # As DTLS client aiortc wants an ECDSA certificate of its peer, and GStreamer's is RSA. As server it
+                # shows its own; WHIP asks for this, too.
+                answer.sdp = answer.sdp.replace("a=setup:active", "a=setup:passive")
+            await self.pc.setLocalDescription(answer)
         except Exception:
             raise Refusal(400, NO_OFFER) from None
         return self.pc.localDescription.sdp
