@@ -32,8 +32,8 @@ class Server:
 
     client: ClientSession
     address: str
-    calls: Calls
-    portraits: Portraits
+    calls: Calls = None  # type: ignore[assignment]  # of a server in another process nothing is seen
+    portraits: Portraits = None  # type: ignore[assignment]
 
     async def ask(self, method: str, path: str, **given: Any) -> ClientResponse:
         async with self.client.request(method, f"{self.address}{path}", **given) as response:
