@@ -1,0 +1,91 @@
+"""``streamhead serve --webrtc`` as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Served", "free_port", "serve"]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that answers.
+
+    Attributes:
+        address: with a slash at its end.
+        pid: of the process.
+    """
+
+    address: str
+    pid: int
+
+    @property
+    def processor_seconds(self) -> float:
+        """Processor time used so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def resident_mb(self) -> float:
+        """Memory in use."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def metrics(self) -> dict[str, float]:
+        """The figures of /metrics, by their names with labels."""
+        with urllib.request.urlopen(f"{self.address}metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serve(log: Path, port: int, *options: str, inside: tuple[str, ...] = ()) -> Iterator[Served]:
+    """Run it until the context is left.
+
+    Args:
+        log: what it prints is added there.
+        port: of 127.0.0.1.
+        options: more of them.
+        inside: a command that runs it, such as ``ip netns exec NAME``; its answer is then not waited for.
+    """
+    command = [*inside, sys.executable, "-m", "streamhead", "serve", "--webrtc", "--port", str(port), *options]
+    address = f"http://127.0.0.1:{port}/"
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        try:
+            end = time.monotonic() + 90
+            while b"Ready" not in log.read_bytes() if inside else not _answers(address):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < end, f"not ready in 90 s: {log.read_text()}"
+                time.sleep(0.1)
+            yield Served(address, process.pid)
+        finally:
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{address}healthz", timeout=5).close()
+    except OSError:
+        return False
+    return True
