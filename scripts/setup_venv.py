@@ -21,7 +21,7 @@ RUN_PACKAGES = ("libportaudio2", "libegl1", "libgles2", "libgl1", "libglib2.0-0"
 TEST_PACKAGES = (
     *("pulseaudio", "pulseaudio-utils", "libasound2-plugins", "espeak-ng", "gcc", "libc6-dev", "chromium"),
     *(f"gstreamer1.0-{part}" for part in ("plugins-base", "plugins-good", "plugins-bad", "nice")),
-    *("python3-gi", "gir1.2-gst-plugins-base-1.0", "gir1.2-gst-plugins-bad-1.0"),
+    *("python3-gi", "gir1.2-gst-plugins-base-1.0", "gir1.2-gst-plugins-bad-1.0", "iproute2"),
 )
 
 
