@@ -15,6 +15,7 @@ from aiohttp import ClientResponse, ClientSession
 from aiohttp.web import SockSite
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamTrack
+from av import AudioFrame
 from calls import RATE, Received, Voice, peer
 from heads import head
 
@@ -66,6 +67,16 @@ async def serve(**settings: Any) -> AsyncIterator[Server]:
         await runner.cleanup()
 
 
+class Microphone(Voice):
+    """A voice that does not wait for a busy machine: what is not taken in time is lost, as from a real one."""
+
+    async def recv(self) -> AudioFrame:
+        if self._began:
+            due = int((time.monotonic() - self._began) * 50)
+            self._packet = due if due > self._packet + 10 else self._packet
+        return await super().recv()
+
+
 @dataclass
 class Caller:
     """One end of a call."""
@@ -95,7 +106,7 @@ def new_caller(sound: np.ndarray | MediaStreamTrack | None, *, video: bool = Tru
     """A peer that sends this sound, if any, and takes a picture, and with ``audio`` sound."""
     pc = peer()
     if sound is not None:
-        pc.addTrack(sound if isinstance(sound, MediaStreamTrack) else Voice(sound))
+        pc.addTrack(sound if isinstance(sound, MediaStreamTrack) else Microphone(sound))
     if video:
         pc.addTransceiver("video", direction="recvonly")
     if audio:
@@ -156,7 +167,11 @@ def tone(frequency: float, seconds: float = 1.0) -> np.ndarray:
     return (0.3 * np.sin(2 * np.pi * frequency * np.arange(round(seconds * RATE)) / RATE)).astype(np.float32)
 
 
-def pitch(sound: np.ndarray) -> float:
-    """The strongest frequency of received sound ``(n, 2)``, Hz."""
-    mono = sound[:, 0].astype(float)
-    return float(np.abs(np.fft.rfft(mono * np.hanning(len(mono)))).argmax() * RATE / len(mono))
+def hears(caller: Caller, frequency: float) -> bool:
+    """Whether the last fifth of a second that came is a tone of this frequency and nothing else."""
+    if len(caller.received.audio) < 10:
+        return False
+    mono = caller.received.sound[-RATE // 5 :, 0].astype(float)
+    spectrum = np.abs(np.fft.rfft(mono * np.hanning(len(mono)))) ** 2
+    place = round(frequency * len(mono) / RATE)
+    return bool(spectrum[place - 3 : place + 4].sum() > 0.9 * spectrum.sum() > 0)
