@@ -355,9 +355,10 @@ class Pipeline:
         instants = (captured, ready_at, started, computed)
         if self._delay_line is None:
             return await self._hand_over(_Made(frame, interrupts, computed, instants))
-        held_for = self._even.follow(max(computed - captured, self._delay_line.need))
+        if not self._quiet:  # what stands in for missing sound comes when it is missed, whatever sound needs
+            self._even.follow(max(computed - captured, self._delay_line.need))
         self._delay_line.delay = self.delay
-        await self._leaving.put(_Made(frame, interrupts, captured + held_for, instants))
+        await self._leaving.put(_Made(frame, interrupts, captured + self._even.seconds, instants))
 
     async def _leave(self) -> None:
         """With a delay line: hand each frame over when its sound leaves; the next one is made meanwhile."""
