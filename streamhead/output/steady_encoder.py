@@ -84,7 +84,7 @@ class SteadyVp8Encoder(Vp8Encoder):
         codec.time_base, codec.framerate = Fraction(1, CLOCK), Fraction(FPS)
         codec.bit_rate, codec.gop_size = self._rate, 120 * FPS  # whole pictures are asked for by who needs them
         codec.qmin, codec.qmax = 4, 60
-        codec.thread_count = 2
+        codec.thread_count = 1  # two would wait for each other spinning, and so eat both cores
         codec.options = {
             "deadline": "realtime",
             "cpu-used": "-8",
