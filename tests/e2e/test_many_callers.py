@@ -105,9 +105,8 @@ async def test_each_gets_the_own_face_and_the_own_voice(tmp_path: Path) -> None:
                 frames = np.stack([image for *_, image in caller.received.video]).astype(np.float32)
                 assert set(_whose_face(frames, portraits)) == {number}  # not a single frame of another's
                 levels = _pilot_levels(caller.received.sound)[2:]
-                assert np.all(levels.argmax(1) == number)
-                others = np.delete(levels, number, axis=1)
-                # Another's tone would be as strong as the own one; what there is at its pitch is the own voice's.
-                assert np.median(levels[:, number] / others.max(1)) > 4
+                heard = levels > 0.05 * levels.max()  # a tone is ten thousand times what speech has at its pitch
+                assert not np.delete(heard, number, axis=1).any()  # not a single second of another's
+                assert heard[:, number].mean() > (0.95 if LONG else 0.5)
     if LONG:  # the release check has a machine to itself
         assert figures["fps"] == pytest.approx([FPS] * 4, abs=0.3)
