@@ -54,7 +54,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def serve(log: Path, port: int, *options: str, inside: tuple[str, ...] = ()) -> Iterator[Served]:
+def serve(
+    log: Path, port: int, *options: str, inside: tuple[str, ...] = (), program: tuple[str, ...] = ("-m", "streamhead")
+) -> Iterator[Served]:
     """Run it until the context is left.
 
     Args:
@@ -62,8 +64,9 @@ def serve(log: Path, port: int, *options: str, inside: tuple[str, ...] = ()) -> 
         port: of 127.0.0.1.
         options: more of them.
         inside: a command that runs it, such as ``ip netns exec NAME``; its answer is then not waited for.
+        program: what Python is to run.
     """
-    command = [*inside, sys.executable, "-m", "streamhead", "serve", "--webrtc", "--port", str(port), *options]
+    command = [*inside, sys.executable, *program, "serve", "--webrtc", "--port", str(port), *options]
     address = f"http://127.0.0.1:{port}/"
     with log.open("ab") as out:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)

@@ -1,0 +1,46 @@
+"""How long one turn of the server's event loop takes at most, during a call.
+
+STREAMHEAD_E2E_SECONDS=60 makes the long run of the release check out of the short one, with the machine to itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+from calls import RATE
+from e2e.serving import free_port, serve
+from servers import Server, call, until
+from sounds import speech
+
+SECONDS = float(os.environ.get("STREAMHEAD_E2E_SECONDS", "8"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+async def test_no_turn_holds_the_loop(tmp_path: Path) -> None:
+    out = tmp_path / "loop.json"
+    watched = (str(Path(__file__).with_name("loop_watch.py")), str(out))
+    with serve(tmp_path / "serve.log", free_port(), program=watched) as served:
+        async with ClientSession() as client:
+            server = Server(client, served.address.rstrip("/"))
+            caller = await call(server, speech(8.0, RATE))
+            try:
+                await until(lambda: bool(caller.received.video), 30)
+                await asyncio.sleep(2)
+                os.kill(served.pid, signal.SIGUSR1)
+                await asyncio.sleep(SECONDS)
+                figures = json.loads(out.read_text())
+            finally:
+                await caller.close()
+    print(json.dumps(figures))
+    assert figures["turns"] > 50 * SECONDS
+    # A turn's own work; what it waits for the processors on a busy machine is the machine's.
+    assert figures["cpu_ms"] <= 10
+    if SECONDS >= 60:
+        assert figures["wall_ms"] <= 10
