@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from streamhead.model.config import PRESETS, NetworkConfig, preset
+from streamhead.model.decoder import WarpDecoder
 from streamhead.model.face_update import FaceUpdate
 from streamhead.model.image_encoder import skip_channels
 from streamhead.model.layers import SkipConvBlock, fold_batch_norm
@@ -81,10 +82,16 @@ def test_folding_changes_nothing(name: str) -> None:
 @torch.no_grad()
 def test_skip_halves_equal_one_convolution_over_the_concatenation(name: str) -> None:
     network = _network(SMALL[name])
-    assert name == "paper-thin" or sum(block.doubles for block in network.decoder.skip_blocks) >= 4
     skips = network.image_encoder(torch.rand(2, 3, 128, 128))[1]
     assert tuple(s.shape[1] for s in skips) == skip_channels(network.config)
-    for block, skip in zip(network.decoder.skip_blocks, reversed(skips), strict=True):
+    decoder = network.decoder
+    pairs = list(zip(decoder.skip_blocks, reversed(skips), strict=False))
+    if isinstance(decoder, WarpDecoder):
+        pairs += [(painter.block, skips[0][:, :, *painter.region]) for painter in decoder.painters]
+    else:
+        assert len(decoder.skip_blocks) == len(skips)
+    assert name == "paper-thin" or sum(block.doubles for block, _ in pairs) >= 4
+    for block, skip in pairs:
         assert isinstance(block, SkipConvBlock)
         x = torch.randn(2, block.inputs, *(side // 2 if block.doubles else side for side in skip.shape[-2:]))
         assert (block(x, block.skip_half(skip)) - block.plain(x, skip)).abs().max() < 1e-4

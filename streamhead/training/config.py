@@ -60,6 +60,8 @@ class LossConfig(_Section):
     """Price of the flow's roughness."""
     geometry: float = 0.0
     """Weight of reading five mouth and lid measures off z and off the mean of q(z|a)."""
+    articulation: float = 0.0
+    """Weight of the mouth's measures once more, less their moving average over a word: what each syllable does."""
     audio_share: float = Field(default=0.0, ge=0.0, le=1.0)
     """Share of clips whose frames are decoded from q(z|a) instead of q(z|f)."""
 

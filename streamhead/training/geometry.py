@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EYE_DISTANCE", "MEASURES", "measure"]
+__all__ = ["EYE_DISTANCE", "MEASURES", "MOUTH_MEASURES", "measure"]
 
 EYE_DISTANCE: Final = 42.0
 """Distance of the eye centres in the canonical square, pixels."""
@@ -21,6 +21,9 @@ _PAIRS: Final = {
 }
 MEASURES: Final = tuple(_PAIRS)
 """Names of the measures; the lids are named as seen in the picture."""
+
+MOUTH_MEASURES: Final = 3
+"""So many of them, the first, are the mouth's."""
 
 
 def measure(landmarks: NDArray[np.float32], *, flipped: bool = False) -> NDArray[np.float32]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,10 +16,20 @@ from streamhead.model.network import TalkingHeadNetwork
 from streamhead.model.objective import latent_cost
 from streamhead.training.batches import Batch
 from streamhead.training.config import LossConfig
-from streamhead.training.geometry import MEASURES
+from streamhead.training.geometry import MEASURES, MOUTH_MEASURES
 from streamhead.training.picture_loss import picture_loss
 
 __all__ = ["Trainee"]
+
+WINDOW: Final = 15
+"""Frames that a mouth's movement is seen apart from: about a word."""
+
+
+def _detrended(series: Tensor) -> Tensor:
+    """``(B, T, n)`` less the moving average over :data:`WINDOW` frames; clips are shorter than a sentence."""
+    reach = WINDOW // 2
+    padded = F.pad(series.transpose(1, 2), (reach, reach), mode="replicate")
+    return series - F.avg_pool1d(padded, WINDOW, 1).transpose(1, 2)
 
 
 class Trainee(nn.Module):
@@ -85,10 +97,13 @@ class Trainee(nn.Module):
             rough = torch.diff(update.flow, dim=-1).square().mean() + torch.diff(update.flow, dim=-2).square().mean()
             loss = loss + weights.smooth * rough
         if self.geometry is not None and weights.geometry:
-            seen = F.mse_loss(self.geometry(of_frames.sample(batch.eps[0])), batch.geometry)
-            heard = F.mse_loss(self.geometry(of_audio.mean), batch.geometry)
-            terms["geometry seen"], terms["geometry heard"] = seen, heard
-            loss = loss + weights.geometry * (seen + heard)
+            for name, latent in (("seen", of_frames.sample(batch.eps[0])), ("heard", of_audio.mean)):
+                error = self.geometry(latent) - batch.geometry
+                terms[f"geometry {name}"] = error.square().mean()
+                loss = loss + weights.geometry * terms[f"geometry {name}"]
+                if weights.articulation:
+                    terms[f"articulation {name}"] = _detrended(error[:, :, :MOUTH_MEASURES]).square().mean()
+                    loss = loss + weights.articulation * terms[f"articulation {name}"]
         # The two rows of the log that tell whether the sound is understood: mouth error by source of z.
         mouth = (image - target)[:, :, *MOUTH].detach().square().mean((1, 2, 3)).unflatten(0, (clips, decoded)).mean(1)
         terms["mouth heard"] = (mouth * batch.heard).sum() / batch.heard.sum().clamp_min(1)
