@@ -205,3 +205,30 @@ def test_two_threads() -> None:
         assert heard.shape == (PACKET,)
         assert np.abs(heard).max() < 0.26
     writer.join()
+
+
+def test_silence_is_mended_by_the_sound_that_it_stood_in_for() -> None:
+    line, sound = DelayLine(RATE, 1, 0.12), tone(40 * PACKET, 200)
+    heard = []
+    for packet in range(40):
+        piece = sound[packet * PACKET :][:PACKET]
+        late = 10 <= packet < 20  # these come three packets late
+        line.write(np.zeros(PACKET, np.float32) if late else piece, 100 + packet * PACKET / RATE)
+        if 13 <= packet < 23:
+            line.mend(sound[(packet - 3) * PACKET :][:PACKET], 4 * PACKET)
+        heard.append(line.read(PACKET, 100 + (packet + 1) * PACKET / RATE))
+    out = np.concatenate(heard)[round(0.1 * RATE) :]  # read when it is written, 120 ms late
+    told = out[5 * PACKET : -8 * PACKET]
+    assert steepness(told) < 1.2 * steepness(sound)
+    assert np.abs(told).reshape(-1, RATE // 100).max(1).min() > 0.45  # no hole
+
+
+def test_what_was_read_is_not_mended() -> None:
+    line = DelayLine(RATE, 1, 0.02)
+    line.write(np.zeros(10 * PACKET, np.float32), 100.0)
+    before = line.read(5 * PACKET, 100.0 + 0.02)
+    line.mend(tone(10 * PACKET, 200), 10 * PACKET)
+    after = line.read(4 * PACKET, 100.0 + 0.02 + 5 * PACKET / RATE)
+    assert not before.any()
+    assert np.abs(after[:PACKET]).max() > 0.3
+    assert steepness(np.concatenate((before, after))) < 1.2 * steepness(tone(PACKET, 200))

@@ -73,6 +73,7 @@ class DelayLine:
         self._zero = 0.0  # instant of position 0
         self._writes = 0
         self._silent = True  # whether what was written last is
+        self._mended = -1  # where what was mended last ends
         self._position: float | None = None  # to be read next
         self._speed = 1.0
         self._starved = False  # whether what was read last ran into the end
@@ -102,6 +103,30 @@ class DelayLine:
                 self._zero += error * max(len(sound) / self.sample_rate / STEADY, 1 / (self._writes + 1))
             self._writes += 1
             self._append(sound)
+
+    def mend(self, pcm: ArrayLike, before_end: int) -> None:
+        """Put sound where silence stands in for it, as far as that was not read yet.
+
+        Args:
+            pcm: as for :meth:`write`.
+            before_end: samples from its first one to the end of what was written; at least as many as it has.
+        """
+        sound = np.asarray(pcm, np.float32).reshape(-1, self.channels)
+        with self._lock:
+            start = self._end - before_end
+            stop = start + len(sound)
+            unread = self._first if self._position is None else int(self._position) + TAPS
+            place = max(start, unread, self._first)
+            if place >= stop:
+                return
+            piece = sound[place - start :].copy()
+            if place != self._mended:
+                fading = min(len(piece), self._fade)
+                piece[:fading] *= self._ramp(fading)
+            self._ring[place - self._first : stop - self._first] = piece
+            self._mended = stop
+            if stop == self._end:
+                self._silent = not piece.any()
 
     def read(self, count: int, at: float) -> NDArray[np.float32]:
         """The sound that is due.

@@ -125,7 +125,7 @@ class Pipeline:
 
     When the source gives nothing for 60 ms, silence is fed, up to where a chunk that came now would begin: the face
     lives on, and nothing is lost of a source that returns. What comes later than the silence that stood in for it is
-    discarded. A frame that is late while the next one is ready already is not drawn; so delay never accumulates.
+    not shown, but still heard if its time has not come. A frame that is late while the next one is ready already is not drawn; so delay never accumulates.
 
     Args:
         session: not yet fed.
@@ -271,6 +271,8 @@ class Pipeline:
         if self._quiet:
             late = min(len(pcm), max(0, round(-gap * self._rate)))
             self._meter.late_samples += late
+            if late and self._delay_line is not None and not self.muted:
+                self._delay_line.mend(pcm[:late], -round(gap * self._rate))  # late for the face, not for the voice
             pcm, captured_at = pcm[late:], captured_at + late / self._rate
             missing = max(0, round(gap * self._rate))
         else:

@@ -48,7 +48,7 @@ class Stats:
         stages_ms: the delay's parts by the names of :data:`STAGES`; they add up to it.
         late_frames: not drawn because they were late already; their sound still moved the face on.
         silence_s: seconds of silence fed because the source gave nothing.
-        late_samples: discarded because silence stood in for them already.
+        late_samples: not shown because silence stood in for them already.
         overruns: chunks lost in the source because nobody took them in time.
     """
 

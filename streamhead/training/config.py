@@ -77,6 +77,8 @@ class OptimiserConfig(_Section):
     clip: float = 1.0
     """Largest gradient norm."""
     ema: float = 0.998
+    frozen: tuple[str, ...] = ()
+    """Beginnings of the names of parameters that are left as they are, such as ``frame_encoder``."""
 
 
 class TrainingConfig(_Section):

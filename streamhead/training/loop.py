@@ -165,6 +165,8 @@ def train(
     if init is not None and not folder.state.is_file():
         network.load_state_dict(load_network(init, config.network.preset)[0].state_dict())
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith(config.optimiser.frozen))
     optimiser = _optimiser(model.parameters(), config.optimiser)
     ema = Ema(network, config.optimiser.ema)
     first = folder.load(model, ema, optimiser) if folder.state.is_file() else 0
