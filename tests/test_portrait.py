@@ -174,7 +174,7 @@ REFUSED: dict[str, tuple[Writer, str]] = {
     "truncated.png": (truncated, "cannot read .*truncated.png"),
     "flipped.png": (flipped_byte, "cannot read .*flipped.png"),
     "text.jpg": (lambda path, _: path.write_text("not a picture") and None, "cannot read .*text.jpg"),
-    "empty.png": (lambda path, _: path.touch(), "cannot read .*empty.png"),
+    "empty.png": (lambda path, _: path.touch(), "empty.png is empty, no picture"),
     "missing.png": (lambda path, _: None, "cannot open .*missing.png .No such file"),
     "folder.png": (lambda path, _: path.mkdir(), "cannot open .*folder.png .Is a directory"),
     "tiny.png": (lambda path, picture: picture.resize((40, 40)).save(path), r"tiny.png is too small \(40x40 px\)"),

@@ -14,7 +14,7 @@ from streamhead.face.judge import MIN_EYE_DISTANCE
 from streamhead.face.landmarks import LandmarkFinder
 from streamhead.face.picture import MAX_SIDE, reduced
 
-__all__ = ["Found", "choose", "cut", "find_faces", "locate"]
+__all__ = ["Found", "choose", "cut", "find_faces", "locate", "moved"]
 
 Points = NDArray[np.float32]
 Box = tuple[int, int, int, int]
@@ -48,7 +48,7 @@ def _distance(points: Points) -> float:
     return float(np.hypot(*np.subtract(*eye_centres(points))))
 
 
-def _moved(points: Points, scale: float, shift: tuple[float, float] = (0.0, 0.0)) -> Points:
+def moved(points: Points, scale: float, shift: tuple[float, float] = (0.0, 0.0)) -> Points:
     """Points of a picture after it was scaled and then shifted; pixel centres are the integers."""
     return np.asarray((points + 0.5) * scale - 0.5 + np.array(shift), np.float32)
 
@@ -62,7 +62,7 @@ def _in_parts(finder: LandmarkFinder, image: NDArray[np.uint8]) -> list[Points]:
             part = image[top : top + height // 2, left : left + width // 2]
             small = reduced(part)
             for points in finder.find(small):
-                face = _moved(points, part.shape[1] / small.shape[1], (left, top))
+                face = moved(points, part.shape[1] / small.shape[1], (left, top))
                 if all(np.hypot(*(face.mean(0) - other.mean(0))) > _distance(other) for other in faces):
                     faces.append(face)
     return faces
@@ -72,12 +72,12 @@ def find_faces(finder: LandmarkFinder, image: NDArray[np.uint8]) -> list[Points]
     """All faces of a picture, ``(478, 2)`` points each in its pixels, from left to right."""
     small = reduced(image)
     scale = image.shape[1] / small.shape[1]
-    faces = [_moved(points, scale) for points in finder.find(small)]
+    faces = [moved(points, scale) for points in finder.find(small)]
     if not faces:
         # The detector misses a face that fills the whole picture; with air around it, it does not.
         air = max(small.shape[:2]) // 3
         padded = np.pad(small, ((air, air), (air, air), (0, 0)), mode="edge")
-        faces = [_moved(points - np.float32(air), scale) for points in finder.find(padded)]
+        faces = [moved(points - np.float32(air), scale) for points in finder.find(padded)]
     if not faces and min(image.shape[:2]) >= _PARTS_FROM:
         faces = _in_parts(finder, image)
     return sorted(faces, key=lambda points: float(points[:, 0].mean()))
@@ -139,10 +139,10 @@ def locate(image: NDArray[np.uint8], pick: int | None, name: str) -> Found:
         distance = _distance(points)
         if scale == 1.0 or distance < MIN_EYE_DISTANCE or distance / scale >= MIN_EYE_DISTANCE:
             whole = reduced(image)
-            return Found(whole, _moved(points, whole.shape[1] / width), None)
+            return Found(whole, moved(points, whole.shape[1] / width), None)
         box = _head_and_shoulders(points, image.shape)
         part = cut(image, box)
-        expected = _moved(points - np.array(box[:2], np.float32), part.shape[1] / (box[2] - box[0]))
+        expected = moved(points - np.array(box[:2], np.float32), part.shape[1] / (box[2] - box[0]))
         # Found again, finer: in the whole photo it was a few pixels.
         again = min(finder.find(part), key=lambda face: float(np.hypot(*(face - expected).mean(0))), default=expected)
         near = float(np.hypot(*(again - expected).mean(0))) < _distance(expected)

@@ -24,7 +24,21 @@ MOST_PIXELS: Final = 128_000_000
 """Larger pictures are refused before they are decoded: a small file can claim any size."""
 
 # Not all that Pillow can: it starts other programs for some (EPS), and knows many that no camera or editor writes.
-_FORMATS: Final = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "MPO", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "TGA", "ICO")
+_FORMATS: Final[tuple[str, ...]] = (
+    "JPEG",
+    "PNG",
+    "WEBP",
+    "HEIF",
+    "AVIF",
+    "MPO",
+    "GIF",
+    "BMP",
+    "TIFF",
+    "PPM",
+    "JPEG2000",
+    "TGA",
+    "ICO",
+)
 # A large JPEG is decoded at half, a quarter or an eighth of its size, so long as this is left to cut a face out of.
 _DRAFT_SIDE: Final = 2 * MAX_SIDE
 _BEHIND_ALPHA: Final = (224, 224, 224)
@@ -89,6 +103,8 @@ def decode(file: io.BufferedReader | io.BytesIO, name: str, most_pixels: int = M
     import pi_heif  # a phone's HEIC; its decoder is loaded with the first picture, not with the library
 
     pi_heif.register_heif_opener()
+    Image.init()
+    formats: list[str] = [name for name in _FORMATS if name in Image.OPEN]  # some builds of Pillow lack one
     start = file.read(64)
     file.seek(0)
     if not start:
@@ -96,7 +112,7 @@ def decode(file: io.BufferedReader | io.BytesIO, name: str, most_pixels: int = M
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the size is judged below, and notes on damaged tags help nobody
-            picture = Image.open(file, formats=_FORMATS)
+            picture = Image.open(file, formats=formats)
             width, height = picture.size
             if width * height > most_pixels:
                 raise PortraitError(

@@ -23,7 +23,7 @@ from streamhead.face.judge import judge
 from streamhead.face.picture import MAX_SIDE, MOST_PIXELS, decode, opened, read_picture
 from streamhead.files import write_whole
 
-__all__ = ["MAX_SIDE", "Portrait", "read_picture"]
+__all__ = ["MAX_SIDE", "Portrait", "read_picture", "read_source"]
 
 _FORMAT: Final = "streamhead-portrait-1"
 
@@ -62,17 +62,15 @@ class Portrait:
         if Path(path).suffix.lower() == ".json":
             return cls.load(path)
         name = Path(path).name
-        camera = footage.camera_number(path)
-        if camera is not None:
-            return cls._of(locate(footage.snapshot(camera, pick), pick, name), name)
-        entry_name = portrait_cache.key(path, pick) if cache else None
+        remembered = cache and footage.camera_number(path) is None
+        entry_name = portrait_cache.key(path, pick) if remembered else None
         entry = portrait_cache.read(entry_name) if entry_name else None
         if entry is not None:
             image = cut(_picture(path, entry.frame), entry.box)
             if image.shape[:2] == entry.shape:
                 return cls._of(Found(image, entry.points, entry.box), name)
-        frame = footage.good_frame(path, pick) if footage.is_video(path) else None
-        found = locate(_picture(path, frame), pick, name)
+        image, frame = read_source(path, pick)
+        found = locate(image, pick, name)
         portrait = cls._of(found, name)
         if entry_name:
             height, width = found.image.shape[:2]
@@ -197,3 +195,25 @@ def _picture(path: str | os.PathLike[str], frame: int | None) -> NDArray[np.uint
         return footage.frame_at(path, frame)
     with opened(path) as file:
         return decode(file, str(path))
+
+
+def read_source(path: str | os.PathLike[str], pick: int | None = None) -> tuple[NDArray[np.uint8], int | None]:
+    """The picture that a portrait is made of, in full size.
+
+    Args:
+        path: a picture, a video, or ``webcam[:N]``.
+        pick: which face of several a video's frame or a camera's picture is chosen for.
+
+    Returns:
+        ``(height, width, 3)`` RGB, and the number of the video's frame, None for anything else.
+
+    Raises:
+        PortraitError: unreadable; a video or a camera that shows no face.
+        DeviceError: there is no such camera.
+        CheckpointError: the landmark model cannot be had.
+    """
+    camera = footage.camera_number(path)
+    if camera is not None:
+        return footage.snapshot(camera, pick), None
+    frame = footage.good_frame(path, pick) if footage.is_video(path) else None
+    return _picture(path, frame), frame
