@@ -21,8 +21,8 @@ Box = tuple[int, int, int, int]
 
 _MIN_SIDE: Final = 48
 _MAX_FACES: Final = 8
-_PARTS_FROM: Final = 640
-"""Shorter side from which a picture without a face is looked through in parts."""
+_LEAST_PART: Final = 320
+"""Shorter side that parts have in which a picture without a face is looked through."""
 # Head and shoulders, in eye distances: what is kept around a small face, and how much of it above the eyes.
 _WIDE: Final = 11.0
 _HIGH: Final = 6.2
@@ -53,13 +53,14 @@ def moved(points: Points, scale: float, shift: tuple[float, float] = (0.0, 0.0))
     return np.asarray((points + 0.5) * scale - 0.5 + np.array(shift), np.float32)
 
 
-def _in_parts(finder: LandmarkFinder, image: NDArray[np.uint8]) -> list[Points]:
-    """Faces too small for the detector in the whole picture: it is looked through in nine overlapping quarters."""
-    height, width = image.shape[:2]
+def _in_parts(finder: LandmarkFinder, image: NDArray[np.uint8], parts: int) -> list[Points]:
+    """Faces too small for the detector in the whole picture: overlapping parts of it, each an nth of its sides."""
+    height, width = (side // parts for side in image.shape[:2])
     faces: list[Points] = []
-    for top in (0, height // 4, height // 2):
-        for left in (0, width // 4, width // 2):
-            part = image[top : top + height // 2, left : left + width // 2]
+    for row in range(2 * parts - 1):
+        for column in range(2 * parts - 1):
+            top, left = row * height // 2, column * width // 2
+            part = image[top : top + height, left : left + width]
             small = reduced(part)
             for points in finder.find(small):
                 face = moved(points, part.shape[1] / small.shape[1], (left, top))
@@ -78,8 +79,9 @@ def find_faces(finder: LandmarkFinder, image: NDArray[np.uint8]) -> list[Points]
         air = max(small.shape[:2]) // 3
         padded = np.pad(small, ((air, air), (air, air), (0, 0)), mode="edge")
         faces = [moved(points - np.float32(air), scale) for points in finder.find(padded)]
-    if not faces and min(image.shape[:2]) >= _PARTS_FROM:
-        faces = _in_parts(finder, image)
+    for parts in (2, 4):
+        if not faces and min(image.shape[:2]) >= parts * _LEAST_PART:
+            faces = _in_parts(finder, image, parts)
     return sorted(faces, key=lambda points: float(points[:, 0].mean()))
 
 

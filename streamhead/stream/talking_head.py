@@ -44,8 +44,8 @@ def load(
     """Load a model and give it a face.
 
     Args:
-        portrait: a :class:`Portrait`, whatever :meth:`Portrait.open` takes (a picture, a video, ``webcam``), or None for
-            the default face (which is nobody).
+        portrait: a :class:`Portrait`, whatever :meth:`Portrait.open` takes (a picture, a video, ``webcam``), or None
+            for the default face (which is nobody).
         preset: ``call``, ``paper-thin`` or ``paper``.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         weights: a checkpoint, instead of the one shipped for the preset.
