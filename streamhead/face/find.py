@@ -26,7 +26,7 @@ _LEAST_PART: Final = 320
 # Head and shoulders, in eye distances: what is kept around a small face, and how much of it above the eyes.
 _WIDE: Final = 11.0
 _HIGH: Final = 6.2
-_ABOVE: Final = 2.4
+_ABOVE: Final = 2.6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
