@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 import numpy as np
@@ -22,7 +23,7 @@ Box = tuple[int, int, int, int]
 _MIN_SIDE: Final = 48
 _MAX_FACES: Final = 8
 _LEAST_PART: Final = 320
-"""Shorter side that parts have in which a picture without a face is looked through."""
+"""Side of the smallest squares of a picture that are looked through for a face, pixels."""
 # Head and shoulders, in eye distances: what is kept around a small face, and how much of it above the eyes.
 _WIDE: Final = 11.0
 _HIGH: Final = 6.2
@@ -53,19 +54,18 @@ def moved(points: Points, scale: float, shift: tuple[float, float] = (0.0, 0.0))
     return np.asarray((points + 0.5) * scale - 0.5 + np.array(shift), np.float32)
 
 
-def _in_parts(finder: LandmarkFinder, image: NDArray[np.uint8], parts: int) -> list[Points]:
-    """Faces too small for the detector in the whole picture: overlapping parts of it, each an nth of its sides."""
-    height, width = (side // parts for side in image.shape[:2])
+def _in_parts(finder: LandmarkFinder, image: NDArray[np.uint8], side: int) -> list[Points]:
+    """Faces too small for the detector in the whole picture: overlapping squares of it are looked through."""
+    height, width = image.shape[:2]
+    tops, lefts = (range(0, max(1, extent - side // 2), side // 2) for extent in (height, width))
     faces: list[Points] = []
-    for row in range(2 * parts - 1):
-        for column in range(2 * parts - 1):
-            top, left = row * height // 2, column * width // 2
-            part = image[top : top + height, left : left + width]
-            small = reduced(part)
-            for points in finder.find(small):
-                face = moved(points, part.shape[1] / small.shape[1], (left, top))
-                if all(np.hypot(*(face.mean(0) - other.mean(0))) > _distance(other) for other in faces):
-                    faces.append(face)
+    for top, left in product(tops, lefts):
+        part = image[top : top + side, left : left + side]
+        small = reduced(part)
+        for points in finder.find(small):
+            face = moved(points, part.shape[1] / small.shape[1], (left, top))
+            if all(np.hypot(*(face.mean(0) - other.mean(0))) > _distance(other) for other in faces):
+                faces.append(face)
     return faces
 
 
@@ -79,9 +79,10 @@ def find_faces(finder: LandmarkFinder, image: NDArray[np.uint8]) -> list[Points]
         air = max(small.shape[:2]) // 3
         padded = np.pad(small, ((air, air), (air, air), (0, 0)), mode="edge")
         faces = [moved(points - np.float32(air), scale) for points in finder.find(padded)]
-    for parts in (2, 4):
-        if not faces and min(image.shape[:2]) >= parts * _LEAST_PART:
-            faces = _in_parts(finder, image, parts)
+    for parts in (1, 2, 4):
+        side = min(image.shape[:2]) // parts
+        if not faces and side >= _LEAST_PART:
+            faces = _in_parts(finder, image, side)
     return sorted(faces, key=lambda points: float(points[:, 0].mean()))
 
 
