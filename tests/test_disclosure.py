@@ -15,8 +15,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from PIL import Image
 
 from streamhead.errors import OutputError
+from streamhead.evaluation.figures import strip
 from streamhead.output.credentials import Credentials
 from streamhead.output.disclosure import COMMENT, DIGITAL_SOURCE_TYPE
 from streamhead.output.frame import Frame
@@ -77,6 +79,14 @@ def test_takes_side_by_side_say_so_too(tmp_path: Path) -> None:
     side_by_side([take, take], tmp_path / "both.mp4")
     with av.open(str(tmp_path / "both.mp4"), options={"export_xmp": "1"}) as container:
         assert _source_type(container.metadata["xmp"]) == DIGITAL_SOURCE_TYPE
+
+
+def test_a_strip_of_drawn_frames_says_so(tmp_path: Path) -> None:
+    frames = np.zeros((3, 8, 8, 3), np.uint8)
+    strip(tmp_path / "strip.png", {"drawn": frames}, [0, 2])
+    with Image.open(tmp_path / "strip.png") as picture:
+        assert _source_type(picture.info["xmp"]) == DIGITAL_SOURCE_TYPE
+        assert picture.info["Comment"] == COMMENT
 
 
 def _name(text: str) -> x509.Name:

@@ -15,6 +15,7 @@ from sounds import speech
 from typer.testing import CliRunner, Result
 
 from streamhead.cli.app import app
+from streamhead.face.badge import Badge
 
 
 def _render(*arguments: Any) -> Result:
@@ -65,6 +66,22 @@ def test_takes_and_their_sheet(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.glob("*.mp4")) == ["takes-01.mp4", "takes-02.mp4", "takes.mp4"]
     with av.open(str(out)) as video:
         assert (video.streams.video[0].width, video.streams.video[0].height) == (256, 128)
+
+
+def test_a_marked_video(tmp_path: Path) -> None:
+    sound = _wav(tmp_path / "in.wav", speech(0.2, 16000))
+    for name, options in (("plain.mp4", []), ("marked.mp4", ["--badge"])):
+        assert _render(sound, "-o", tmp_path / name, *options).exit_code == 0
+    first = []
+    for name in ("plain.mp4", "marked.mp4"):
+        with av.open(str(tmp_path / name)) as video:
+            assert video.metadata["comment"].startswith("Synthetic media")
+            first.append(next(video.decode(video=0)).to_ndarray(format="rgb24").astype(int))
+    badge = Badge((192, 128))
+    change = np.abs(first[1] - first[0])
+    assert change[badge.rows, badge.columns].mean() > 40 > 8 > change[64:].mean()
+    done = _render(sound, "-o", tmp_path / "signed.mp4", "--c2pa-cert", tmp_path / "in.wav")
+    assert done.exit_code == 2 and "belong together" in done.stderr
 
 
 def _noise(path: Path, size: tuple[int, int] = (300, 300)) -> Path:

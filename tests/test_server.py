@@ -7,6 +7,7 @@ import io
 import time
 
 import numpy as np
+import pillow_heif
 import pytest
 from calls import RATE
 from heads import square
@@ -292,6 +293,16 @@ async def test_portraits_come_and_go() -> None:
         server.portraits.find(names[2])
         assert len(server.portraits) == 1
         await closed(caller)
+
+
+async def test_a_phones_picture_becomes_a_portrait() -> None:
+    file = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(Portrait.default().image)).save(file)
+    async with serve() as server:
+        answer = await server.ask("POST", "/portrait", data=file.getvalue())
+        assert answer.status == 200
+        portrait = server.portraits.find((await answer.json())["portrait"]).portrait
+        assert portrait.image.shape == (720, 1280, 3)
 
 
 async def test_pictures_that_are_none() -> None:

@@ -12,9 +12,11 @@ from typing import Final
 from uuid import UUID
 from xml.sax.saxutils import escape
 
+from PIL.PngImagePlugin import PngInfo
+
 from streamhead import __version__
 
-__all__ = ["COMMENT", "DIGITAL_SOURCE_TYPE", "METADATA", "TOOL", "append_xmp", "xmp_packet"]
+__all__ = ["COMMENT", "DIGITAL_SOURCE_TYPE", "METADATA", "TOOL", "append_xmp", "png_labels", "xmp_packet"]
 
 DIGITAL_SOURCE_TYPE: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 """IPTC's term, as the address that names it."""
@@ -50,6 +52,14 @@ def xmp_packet() -> bytes:
  </rdf:RDF>
 </x:xmpmeta>
 <?xpacket end="r"?>""".encode()
+
+
+def png_labels() -> PngInfo:
+    """The same for a PNG, as Pillow's ``pnginfo``: the XMP packet, and the comment."""
+    labels = PngInfo()
+    labels.add_itxt("XML:com.adobe.xmp", xmp_packet().decode())
+    labels.add_text("Comment", COMMENT)
+    return labels
 
 
 def append_xmp(path: Path) -> None:
