@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -61,6 +62,17 @@ def test_only_the_beginning_is_looked_through(tmp_path: Path) -> None:
 def test_wide_pixels_become_square(tmp_path: Path) -> None:
     path = video(tmp_path / "wide.mp4", [(REST.resize((320, 360)), 5)], aspect=2)
     assert footage.frame_at(path, 0).shape == (360, 640, 3)
+
+
+def test_a_phones_video_is_turned_upright(tmp_path: Path) -> None:
+    """Phones store it lying on its side, and beside it the matrix that turns it a quarter clockwise."""
+    path = video(tmp_path / "phone.mp4", [(REST.rotate(90, expand=True), 5)])
+    as_stored = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
+    clockwise = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 640 << 16, 0, 1 << 30)
+    content = path.read_bytes()
+    at = content.index(as_stored, content.index(b"tkhd"))
+    path.write_bytes(content[:at] + clockwise + content[at + len(clockwise) :])
+    assert np.abs(footage.frame_at(path, 0).astype(int) - np.asarray(REST)).mean() < 6
 
 
 def test_a_frame_is_found_again_by_its_number(tmp_path: Path) -> None:

@@ -119,6 +119,7 @@ MISTAKES = {
     "no face": (lambda d: ["--face", _noise(d / "a.png")], "no face"),
     "two faces": (lambda d: ["--face", _two_faces(d / "a.png")], "--pick"),
     "corrupt picture": (lambda d: ["--face", _truncated(d / "a.jpg")], "a.jpg"),
+    "no camera": (lambda d: ["--face", "webcam:97"], "no webcam 97"),
     "missing picture": (lambda d: ["--face", d / "absent.png"], "absent.png"),
     "empty sound": (lambda d: [_wav(d / "a.wav", np.zeros(0, np.int16))], "a.wav"),
     "sound with NaN": (lambda d: [_wav(d / "a.wav", np.full(8000, np.nan, np.float32))], "finite"),

@@ -340,9 +340,9 @@ async def test_the_event_loop_goes_on_while_calls_and_portraits_are_made(monkeyp
         where.add(threading.current_thread())
         make(self, *given)  # type: ignore[arg-type]
 
-    def noted_find(cls: type[Portrait], *given: object) -> Portrait:
+    def noted_find(cls: type[Portrait], *given: object, **more: object) -> Portrait:
         where.add(threading.current_thread())
-        return find(cls, *given)  # type: ignore[no-any-return]
+        return find(cls, *given, **more)  # type: ignore[no-any-return]
 
     async with serve() as server:
         monkeypatch.setattr(Compositor, "__init__", noted_make)
