@@ -14,6 +14,7 @@ from PIL import Image
 import streamhead
 from streamhead.assets import default_speech
 from streamhead.face.align import MOUTH
+from streamhead.output.disclosure import png_labels
 
 MOMENTS = 5
 SIDE = 400
@@ -37,7 +38,7 @@ def main() -> None:
             tile = Image.fromarray(frame.image[40:600, width // 2 - 280 : width // 2 + 280])
             tiles.append(np.asarray(tile.resize((SIDE, SIDE), Image.Resampling.LANCZOS)))
     TARGET.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.concatenate(tiles, axis=1)).save(TARGET, optimize=True)
+    Image.fromarray(np.concatenate(tiles, axis=1)).save(TARGET, optimize=True, pnginfo=png_labels())
     print(f"{TARGET}: frames {wanted}")
 
 

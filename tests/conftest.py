@@ -12,6 +12,8 @@ from hypothesis import settings
 # Before anything imports torch or numpy: one thread, so that sums come out the same and tests do not get in each
 # other's way. Programs that tests start inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Nothing is remembered from one test, or of one change, to the next.
+os.environ["STREAMHEAD_NO_PORTRAIT_CACHE"] = "1"
 
 # The same examples on every run: a red run then means that the code changed, not the dice (STREAMHEAD_FUZZ=1 throws).
 settings.register_profile("fixed", derandomize=True)

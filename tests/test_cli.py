@@ -17,7 +17,7 @@ from streamhead.cli.app import app
 from streamhead.cli.devices import Camera, cameras, sound_devices
 from streamhead.errors import DeviceError
 
-COMMANDS = ("render", "serve", "prepare", "train", "evaluate", "devices", "doctor")
+COMMANDS = ("render", "serve", "prepare", "train", "evaluate", "devices", "doctor", "portrait")
 
 
 def _streamhead(*arguments: str, before: str = "") -> subprocess.CompletedProcess[str]:

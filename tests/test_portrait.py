@@ -14,8 +14,9 @@ from PIL import Image, ImageCms
 from skimage import data
 
 from streamhead.errors import OutputError, PortraitError
-from streamhead.face import portrait as module
+from streamhead.face import find
 from streamhead.face.align import LEFT_EYE, RIGHT_EYE, eye_centres, mean_face, transform_points
+from streamhead.face.judge import judge
 from streamhead.face.portrait import MAX_SIDE, Portrait, read_picture
 
 EYES = np.array([LEFT_EYE, RIGHT_EYE])
@@ -173,7 +174,7 @@ REFUSED: dict[str, tuple[Writer, str]] = {
     "truncated.png": (truncated, "cannot read .*truncated.png"),
     "flipped.png": (flipped_byte, "cannot read .*flipped.png"),
     "text.jpg": (lambda path, _: path.write_text("not a picture") and None, "cannot read .*text.jpg"),
-    "empty.png": (lambda path, _: path.touch(), "cannot read .*empty.png"),
+    "empty.png": (lambda path, _: path.touch(), "empty.png is empty, no picture"),
     "missing.png": (lambda path, _: None, "cannot open .*missing.png .No such file"),
     "folder.png": (lambda path, _: path.mkdir(), "cannot open .*folder.png .Is a directory"),
     "tiny.png": (lambda path, picture: picture.resize((40, 40)).save(path), r"tiny.png is too small \(40x40 px\)"),
@@ -211,16 +212,16 @@ def test_a_turned_head_is_told_by_its_nose(degrees: float, accepted: bool) -> No
     turned = points.copy()
     turned[:, 0] = centre[0] + (points[:, 0] - centre[0]) * np.cos(t) + depth * np.sin(t)
     if accepted:
-        module._check(turned.astype(np.float32), (500, 500, 3), "x")
+        judge(np.zeros((500, 500, 3), np.uint8), turned.astype(np.float32)).check("x")
     else:
         with pytest.raises(PortraitError, match=r"turned about (3[5-9]|4[0-5]) degrees"):
-            module._check(turned.astype(np.float32), (500, 500, 3), "x")
+            judge(np.zeros((500, 500, 3), np.uint8), turned.astype(np.float32)).check("x")
 
 
 def test_prepared_and_loaded_is_the_same(tmp_path: Path, reference: Portrait, monkeypatch: pytest.MonkeyPatch) -> None:
     reference.save(tmp_path / "me.json")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["me.json", "me.png"]
-    monkeypatch.setattr(module, "LandmarkFinder", None)  # nothing may be looked for again
+    monkeypatch.setattr(find, "LandmarkFinder", None)  # nothing may be looked for again
     loaded = Portrait.open(tmp_path / "me.json")
     assert np.array_equal(loaded.image, reference.image) and loaded.name == reference.name
     assert np.array_equal(loaded.to_canonical, reference.to_canonical)
@@ -272,7 +273,7 @@ def test_a_square_is_a_portrait_as_it_is() -> None:
 
 def test_the_default_needs_no_landmark_model_and_holds_a_face(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(module, "LandmarkFinder", None)
+        patch.setattr(find, "LandmarkFinder", None)
         portrait = Portrait.default()
     assert portrait.image.shape == (720, 1280, 3)
     moved = transform_points(portrait.to_canonical, eye_centres(portrait.landmarks))

@@ -15,6 +15,7 @@ from sounds import speech
 from typer.testing import CliRunner, Result
 
 from streamhead.cli.app import app
+from streamhead.face.badge import Badge
 
 
 def _render(*arguments: Any) -> Result:
@@ -67,6 +68,22 @@ def test_takes_and_their_sheet(tmp_path: Path) -> None:
         assert (video.streams.video[0].width, video.streams.video[0].height) == (256, 128)
 
 
+def test_a_marked_video(tmp_path: Path) -> None:
+    sound = _wav(tmp_path / "in.wav", speech(0.2, 16000))
+    for name, options in (("plain.mp4", []), ("marked.mp4", ["--badge"])):
+        assert _render(sound, "-o", tmp_path / name, *options).exit_code == 0
+    first = []
+    for name in ("plain.mp4", "marked.mp4"):
+        with av.open(str(tmp_path / name)) as video:
+            assert video.metadata["comment"].startswith("Synthetic media")
+            first.append(next(video.decode(video=0)).to_ndarray(format="rgb24").astype(int))
+    badge = Badge((192, 128))
+    change = np.abs(first[1] - first[0])
+    assert change[badge.rows, badge.columns].mean() > 40 > 8 > change[64:].mean()
+    done = _render(sound, "-o", tmp_path / "signed.mp4", "--c2pa-cert", tmp_path / "in.wav")
+    assert done.exit_code == 2 and "belong together" in done.stderr
+
+
 def _noise(path: Path, size: tuple[int, int] = (300, 300)) -> Path:
     pixels = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
@@ -102,6 +119,7 @@ MISTAKES = {
     "no face": (lambda d: ["--face", _noise(d / "a.png")], "no face"),
     "two faces": (lambda d: ["--face", _two_faces(d / "a.png")], "--pick"),
     "corrupt picture": (lambda d: ["--face", _truncated(d / "a.jpg")], "a.jpg"),
+    "no camera": (lambda d: ["--face", "webcam:97"], "no webcam 97"),
     "missing picture": (lambda d: ["--face", d / "absent.png"], "absent.png"),
     "empty sound": (lambda d: [_wav(d / "a.wav", np.zeros(0, np.int16))], "a.wav"),
     "sound with NaN": (lambda d: [_wav(d / "a.wav", np.full(8000, np.nan, np.float32))], "finite"),

@@ -7,6 +7,7 @@ import io
 import time
 
 import numpy as np
+import pillow_heif
 import pytest
 from calls import RATE
 from heads import square
@@ -294,6 +295,16 @@ async def test_portraits_come_and_go() -> None:
         await closed(caller)
 
 
+async def test_a_phones_picture_becomes_a_portrait() -> None:
+    file = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(Portrait.default().image)).save(file)
+    async with serve() as server:
+        answer = await server.ask("POST", "/portrait", data=file.getvalue())
+        assert answer.status == 200
+        portrait = server.portraits.find((await answer.json())["portrait"]).portrait
+        assert portrait.image.shape == (720, 1280, 3)
+
+
 async def test_pictures_that_are_none() -> None:
     two = np.hstack([Portrait.default().image[:, 280:1000]] * 2)
     async with serve() as server:
@@ -329,9 +340,9 @@ async def test_the_event_loop_goes_on_while_calls_and_portraits_are_made(monkeyp
         where.add(threading.current_thread())
         make(self, *given)  # type: ignore[arg-type]
 
-    def noted_find(cls: type[Portrait], *given: object) -> Portrait:
+    def noted_find(cls: type[Portrait], *given: object, **more: object) -> Portrait:
         where.add(threading.current_thread())
-        return find(cls, *given)  # type: ignore[no-any-return]
+        return find(cls, *given, **more)  # type: ignore[no-any-return]
 
     async with serve() as server:
         monkeypatch.setattr(Compositor, "__init__", noted_make)

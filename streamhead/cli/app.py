@@ -14,6 +14,7 @@ from streamhead import __version__
 from streamhead.cli.devices import devices
 from streamhead.cli.doctor import doctor
 from streamhead.cli.evaluate import evaluate
+from streamhead.cli.portrait import app as portrait
 from streamhead.cli.prepare import prepare
 from streamhead.cli.render import render
 from streamhead.cli.serve import serve
@@ -25,6 +26,7 @@ __all__ = ["app", "main"]
 _EXTRAS: Final = {
     "aiohttp": "webrtc",
     "aiortc": "webrtc",
+    "c2pa": "c2pa",
     "prometheus_client": "webrtc",
     "skimage": "metrics",
     "tensorboard": "train",
@@ -75,6 +77,7 @@ def _options(
 
 for _command in (render, serve, prepare, train, evaluate, devices, doctor):
     app.command()(_command)
+app.add_typer(portrait, name="portrait")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ __all__ = ["render"]
 def render(
     audio: Annotated[Path | None, typer.Argument(help="Sound or video file; default: the speech shipped.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Video to write.")] = Path("streamhead.mp4"),
-    face: Annotated[Path | None, typer.Option(help="Portrait picture; default: the face shipped.")] = None,
+    face: Annotated[Path | None, typer.Option(help="Picture, video, or webcam[:N]; default: the face shipped.")] = None,
     pick: Annotated[int | None, typer.Option(help="Which face of several, from 1, left to right.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="The take: another seed, another performance.", min=0)] = 0,
     temperature: Annotated[float, typer.Option(help="Liveliness: 0 is the mean, 1 the model's own.", min=0.0)] = 1.0,
@@ -24,6 +24,12 @@ def render(
     ] = 1,
     view: Annotated[str, typer.Option(help="call: the portrait; face: the bare 128 px square.")] = "call",
     size: Annotated[str, typer.Option(help="Picture size of the call view.")] = "1280x720",
+    badge: Annotated[bool, typer.Option("--badge", help="Mark each frame in a corner: AI.")] = False,
+    cache: Annotated[bool, typer.Option(help="Remember where the face lies in this portrait.")] = True,
+    c2pa_cert: Annotated[
+        Path | None, typer.Option(help="Sign with Content Credentials: certificate chain (PEM).")
+    ] = None,
+    c2pa_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
     preset: Annotated[str, typer.Option(help="call, paper-thin or paper.")] = "call",
     weights: Annotated[Path | None, typer.Option(help="Checkpoint, instead of the one shipped.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -38,6 +44,7 @@ def render(
     import streamhead
     from streamhead.assets import default_speech
     from streamhead.audio.files import load_audio
+    from streamhead.output.credentials import Credentials
     from streamhead.output.video_file import VideoWriter, check_writable, side_by_side
     from streamhead.timebase import FPS
 
@@ -45,9 +52,12 @@ def render(
         raise typer.BadParameter("choose call or face", param_hint="--view")
     shape = parse_size(size)
     check_writable(output)
+    credentials = Credentials.of(c2pa_cert, c2pa_key)
+    if credentials is not None:
+        credentials.check_format(output)
     source = audio or default_speech()
     sound, rate = load_audio(source)
-    head = streamhead.load(face, preset, device, weights=weights, pick=pick)
+    head = streamhead.load(face, preset, device, weights=weights, pick=pick, cache=cache)
     total = -(-len(sound) * FPS // rate)
     targets = (
         [output] if samples == 1 else [output.with_stem(f"{output.stem}-{take:02d}") for take in range(1, samples + 1)]
@@ -58,7 +68,7 @@ def render(
     with Progress(*columns, console=console) as bar:
         for take, target in enumerate(targets):
             task = bar.add_task(f"take {take + 1}", total=total)
-            with VideoWriter(target) as video:
+            with VideoWriter(target, credentials) as video:
                 for frame in head.render(
                     sound,
                     rate,
@@ -66,12 +76,13 @@ def render(
                     temperature=temperature,
                     view=cast(Literal["call", "face"], view),
                     size=shape,
+                    badge=badge,
                 ):
                     video.write(frame)
                     bar.advance(task)
     spent = perf_counter() - began
     if samples > 1:
-        side_by_side(targets, output)
+        side_by_side(targets, output, credentials)
     frames = total * samples
     console.print(
         f"{output}: {total} frames at {FPS} a second, {total / FPS:.2f} s of sound {len(sound) / rate:.2f} s; "

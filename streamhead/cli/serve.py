@@ -22,7 +22,7 @@ def serve(
             help="Part of a microphone's name, its number, or a file to play; default: the system's.",
         ),
     ] = None,
-    face: Annotated[Path | None, typer.Option(help="Portrait picture; default: the face shipped.")] = None,
+    face: Annotated[Path | None, typer.Option(help="Picture, video, or webcam[:N]; default: the face shipped.")] = None,
     pick: Annotated[int | None, typer.Option(help="Which face of several, from 1, left to right.", min=1)] = None,
     camera: Annotated[
         str | None, typer.Option(metavar="DEVICE", help="Which virtual camera, as /dev/video10; default: the first.")
@@ -36,6 +36,8 @@ def serve(
     temperature: Annotated[float, typer.Option(help="Liveliness: 0 is the mean, 1 the model's own.", min=0.0)] = 1.0,
     view: Annotated[str, typer.Option(help="call: the portrait; face: the bare 128 px square.")] = "call",
     size: Annotated[str, typer.Option(help="Picture size of the call view.")] = "1280x720",
+    badge: Annotated[bool, typer.Option("--badge", help="Mark each frame in a corner: AI.")] = False,
+    cache: Annotated[bool, typer.Option(help="Remember where the face lies in this portrait.")] = True,
     host: Annotated[
         str, typer.Option(help="--webrtc: address to listen at; beyond this machine a token is needed.")
     ] = ("127.0.0.1"),
@@ -129,11 +131,11 @@ def serve(
             places.append("a window")
         if sound is not None:
             places.append(sound.name)
-        head = streamhead.load(face, preset, device, weights=weights, pick=pick)
+        head = streamhead.load(face, preset, device, weights=weights, pick=pick, cache=cache)
         stack.callback(head.engine.close)
 
         def session() -> streamhead.Session:
-            return head.session(seed, temperature=temperature, view=look, size=shape)
+            return head.session(seed, temperature=temperature, view=look, size=shape, badge=badge)
 
         async def send(frame: Frame) -> None:
             if sound is not None:
@@ -150,7 +152,14 @@ def serve(
             web: AbstractAsyncContextManager[None] = nullcontext()
             if door is not None:
                 web = serving(
-                    door, head, console, sessions=max_sessions, temperature=temperature, view=look, size=shape
+                    door,
+                    head,
+                    console,
+                    sessions=max_sessions,
+                    temperature=temperature,
+                    view=look,
+                    size=shape,
+                    badge=badge,
                 )
             async with web:
                 # What is loaded by now stays: going through it again and again would hold up frames, and the exit.

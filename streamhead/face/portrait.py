@@ -6,166 +6,26 @@ import hashlib
 import io
 import json
 import os
-import struct
-import tempfile
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import BinaryIO, Final, Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image
 
 from streamhead.errors import OutputError, PortraitError
-from streamhead.face.align import SIZE, crop, eye_centres, mean_face, similarity
-from streamhead.face.landmarks import LandmarkFinder
+from streamhead.face import footage, portrait_cache
+from streamhead.face.align import SIZE, crop, mean_face, similarity
+from streamhead.face.find import Found, cut, locate
+from streamhead.face.judge import judge
+from streamhead.face.picture import MAX_SIDE, MOST_PIXELS, decode, opened, read_picture
+from streamhead.files import write_whole
 
-__all__ = ["MAX_SIDE", "MAX_TURN", "MIN_EYE_DISTANCE", "Portrait", "read_picture"]
+__all__ = ["MAX_SIDE", "Portrait", "read_picture", "read_source"]
 
-MAX_SIDE: Final = 2048
-"""Longer pictures are reduced to this when they are opened: no output frame shows more."""
-
-MIN_EYE_DISTANCE: Final = 24.0
-"""Pixels between the eyes below which a face has too little to show (the canonical square has 42)."""
-
-MAX_TURN: Final = 30.0
-"""Degrees a head may be turned to the side; the model has met faces that look at the camera."""
-
-_MAX_TILT: Final = 50.0
-_MIN_SIDE: Final = 48
-_MAX_FACES: Final = 8
-# The tip of the nose stands about this far in front of the eyes' corners, in eye distances: it moves sideways by
-# this times the tangent of the turn. Measured on mediapipe's points of twelve people, rotated in space.
-_NOSE_HEIGHT: Final = 0.65
-_NOSE_TIP: Final = (1, 4)
-_MUST_BE_SEEN: Final = (33, 133, 362, 263, 61, 291, 0, 17)
-_BEHIND_ALPHA: Final = (224, 224, 224)
 _FORMAT: Final = "streamhead-portrait-1"
-
-
-def _to_srgb(picture: Image.Image) -> Image.Image:
-    """The picture in RGB; an embedded colour profile (print CMYK, a phone's wide gamut) is honoured where it can be."""
-    profile = picture.info.get("icc_profile")
-    if profile and picture.mode in ("RGB", "CMYK"):
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        except (OSError, ImageCms.PyCMSError):
-            converted = None  # a damaged profile spoils the colours a little, not the picture
-        if converted is not None:
-            return converted
-    return picture.convert("RGB")
-
-
-def _flatten(picture: Image.Image) -> Image.Image:
-    """Any mode Pillow knows -> 8-bit RGB: deep greys are scaled, what is transparent shows light grey."""
-    if picture.mode.startswith(("I", "F")):
-        values = np.nan_to_num(np.asarray(picture, np.float64))
-        peak = values.max(initial=0.0)
-        white = next((white for white in (1.0, 255.0, 65535.0) if peak <= white), peak)
-        return Image.fromarray(np.uint8(np.rint(values.clip(0.0) * (255.0 / white)))).convert("RGB")
-    if picture.has_transparency_data:
-        behind = Image.new("RGBA", picture.size, (*_BEHIND_ALPHA, 255))
-        return Image.alpha_composite(behind, picture.convert("RGBA")).convert("RGB")
-    return _to_srgb(picture)
-
-
-def _reduced(picture: Image.Image) -> NDArray[np.uint8]:
-    picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return np.array(picture, np.uint8)
-
-
-def _decode(file: BinaryIO, name: str) -> NDArray[np.uint8]:
-    try:
-        with Image.open(file) as picture:
-            picture.draft(None, (MAX_SIDE, MAX_SIDE))  # a large JPEG is decoded at a fraction of its size
-            upright = _flatten(ImageOps.exif_transpose(picture))
-    except Image.DecompressionBombError as error:
-        raise PortraitError(f"{name} is too large to open; scale it down to about {MAX_SIDE} pixels") from error
-    # Pillow's decoders raise more than OSError on damaged files.
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error) as error:
-        raise PortraitError(f"cannot read {name} as a picture (damaged?); save it again as JPEG or PNG") from error
-    return _reduced(upright)
-
-
-def read_picture(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """Read a picture upright, in 8-bit RGB and no longer than ``MAX_SIDE``.
-
-    Returns:
-        ``(height, width, 3)`` RGB.
-
-    Raises:
-        PortraitError: no such file, or not a picture that Pillow can read to its end.
-    """
-    try:
-        with open(path, "rb") as file:
-            return _decode(file, str(path))
-    except OSError as error:
-        reason = error.strerror or "unreadable"
-        raise PortraitError(f"cannot open {path} ({reason}); give the path of a JPEG, PNG or WebP picture") from error
-
-
-def _find(image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    """All faces, from left to right."""
-    with LandmarkFinder(_MAX_FACES) as finder:
-        faces = finder.find(image)
-        if not faces:
-            # The detector misses a face that fills the whole picture; with air around it, it does not.
-            height, width = image.shape[:2]
-            air = max(height, width) // 3
-            padded = np.pad(image, ((air, air), (air, air), (0, 0)), mode="edge")
-            faces = [points - np.float32(air) for points in finder.find(padded)]
-    return sorted(faces, key=lambda points: float(points[:, 0].mean()))
-
-
-def _choose(faces: list[NDArray[np.float32]], pick: int | None, name: str) -> NDArray[np.float32]:
-    count = len(faces)
-    if count == 0:
-        raise PortraitError(f"no face found in {name}; use a well-lit picture of one person who looks at the camera")
-    if pick is None and count > 1:
-        raise PortraitError(f"{count} faces found in {name}; choose one with --pick 1..{count}, from left to right")
-    if pick is not None and not 1 <= pick <= count:
-        found = "1 face" if count == 1 else f"{count} faces"
-        raise PortraitError(f"--pick {pick}, but {found} found in {name}; choose 1..{count}, from left to right")
-    return faces[(pick or 1) - 1]
-
-
-def _check(points: NDArray[np.float32], shape: tuple[int, ...], name: str) -> None:
-    """Refuse a face that is tiny, turned away, lying on its side or cut off."""
-    left, right = eye_centres(points)
-    across = right - left
-    distance = float(np.hypot(*across))
-    if distance < MIN_EYE_DISTANCE:
-        raise PortraitError(
-            f"the face in {name} is too small (eyes {distance:.0f} px apart, {MIN_EYE_DISTANCE:.0f} needed); "
-            "use a closer picture or cut this one to head and shoulders"
-        )
-    tilt = float(np.degrees(np.arctan2(across[1], across[0])))
-    if abs(tilt) > _MAX_TILT:
-        raise PortraitError(f"the face in {name} is tilted by {abs(tilt):.0f} degrees; rotate the picture upright")
-    sideways = float((points[list(_NOSE_TIP)].mean(0) - (left + right) / 2) @ across) / distance**2
-    turn = float(np.degrees(np.arctan(sideways / _NOSE_HEIGHT)))
-    if abs(turn) > MAX_TURN:
-        raise PortraitError(
-            f"the face in {name} is turned about {abs(turn):.0f} degrees to the side, at most {MAX_TURN:.0f} work; "
-            "use a picture that looks at the camera"
-        )
-    seen = points[list(_MUST_BE_SEEN)]
-    if (seen < 0).any() or (seen > (shape[1] - 1, shape[0] - 1)).any():
-        raise PortraitError(f"the face in {name} is cut off by the picture's edge; use a picture of the whole head")
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,37 +45,61 @@ class Portrait:
     name: str
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], pick: int | None = None) -> Self:
+    def open(cls, path: str | os.PathLike[str], pick: int | None = None, *, cache: bool = True) -> Self:
         """Read a picture and find the face in it.
 
         Args:
-            path: a picture in any format Pillow reads, or the ``.json`` of a portrait that was saved prepared.
+            path: a picture; a video, of which the first good frame is taken; ``webcam`` or ``webcam:N``, for a look
+                into a camera; or the ``.json`` of a portrait that was saved prepared.
             pick: which face, 1 being the leftmost; needed only where there are several.
+            cache: remember where the face lies, so that the next time needs no landmark model.
 
         Raises:
             PortraitError: unreadable; no face, several faces, or one that is tiny, turned, tilted or cut off.
+            DeviceError: there is no such camera.
             CheckpointError: the landmark model cannot be had.
         """
         if Path(path).suffix.lower() == ".json":
             return cls.load(path)
-        return cls.from_image(read_picture(path), pick=pick, name=Path(path).name)
+        name = Path(path).name
+        remembered = cache and footage.camera_number(path) is None
+        entry_name = portrait_cache.key(path, pick) if remembered else None
+        entry = portrait_cache.read(entry_name) if entry_name else None
+        if entry is not None:
+            image = cut(_picture(path, entry.frame), entry.box)
+            if image.shape[:2] == entry.shape:
+                return cls._of(Found(image, entry.points, entry.box), name)
+        image, frame = read_source(path, pick)
+        found = locate(image, pick, name)
+        portrait = cls._of(found, name)
+        if entry_name:
+            height, width = found.image.shape[:2]
+            portrait_cache.write(entry_name, portrait_cache.Entry(found.points, (height, width), found.box, frame))
+        return portrait
 
     @classmethod
-    def from_bytes(cls, data: bytes, name: str = "the picture", pick: int | None = None) -> Self:
-        """As ``open``, for a picture file that is in memory; ``name`` is what errors call it."""
-        return cls.from_image(_decode(io.BytesIO(data), name), pick=pick, name=name)
+    def from_bytes(
+        cls, data: bytes, name: str = "the picture", pick: int | None = None, *, most_pixels: int = MOST_PIXELS
+    ) -> Self:
+        """As ``open``, for a picture file that is in memory; nothing of it is remembered.
+
+        Args:
+            data: the file.
+            name: what errors call it.
+            pick: which face.
+            most_pixels: larger pictures are refused.
+        """
+        return cls.from_image(decode(io.BytesIO(data), name, most_pixels), pick=pick, name=name)
 
     @classmethod
     def from_image(cls, image: NDArray[np.uint8], pick: int | None = None, name: str = "the picture") -> Self:
         """Find the face in a picture that is already in memory, ``(height, width, 3)`` RGB uint8; else as ``open``."""
-        height, width = image.shape[:2]
-        if min(height, width) < _MIN_SIDE:
-            raise PortraitError(f"{name} is too small ({width}x{height} px); use one of at least 200x200")
-        if max(height, width) > MAX_SIDE:
-            image = _reduced(Image.fromarray(image))
-        points = _choose(_find(image), pick, name)
-        _check(points, image.shape, name)
-        return cls(image, points, similarity(points), Path(name).stem)
+        return cls._of(locate(image, pick, name), name)
+
+    @classmethod
+    def _of(cls, found: Found, name: str) -> Self:
+        judge(found.image, found.points).check(name)
+        return cls(found.image, found.points, similarity(found.points), Path(name).stem)
 
     @classmethod
     def from_square(cls, square: NDArray[np.uint8], name: str = "square") -> Self:
@@ -269,8 +153,8 @@ class Portrait:
             "landmarks": np.round(self.landmarks.astype(np.float64), 2).tolist(),
         }
         try:
-            _write_whole(picture, encoded.getvalue())
-            _write_whole(target, json.dumps(facts).encode())
+            write_whole(picture, encoded.getvalue())
+            write_whole(target, json.dumps(facts).encode())
         except OSError as error:
             raise OutputError(f"cannot write {target} ({error.strerror}); choose another folder") from error
 
@@ -302,4 +186,34 @@ class Portrait:
             raise PortraitError(f"{source} is no prepared portrait ({error}); prepare it again") from error
         if hashlib.sha256(data).hexdigest() != expected:
             raise PortraitError(f"{picture} has changed since it was prepared; prepare it again")
-        return cls(_decode(io.BytesIO(data), str(picture)), landmarks, to_canonical, name)
+        return cls(decode(io.BytesIO(data), str(picture)), landmarks, to_canonical, name)
+
+
+def _picture(path: str | os.PathLike[str], frame: int | None) -> NDArray[np.uint8]:
+    """The picture of a file, or one frame of a video, in full size."""
+    if frame is not None:
+        return footage.frame_at(path, frame)
+    with opened(path) as file:
+        return decode(file, str(path))
+
+
+def read_source(path: str | os.PathLike[str], pick: int | None = None) -> tuple[NDArray[np.uint8], int | None]:
+    """The picture that a portrait is made of, in full size.
+
+    Args:
+        path: a picture, a video, or ``webcam[:N]``.
+        pick: which face of several a video's frame or a camera's picture is chosen for.
+
+    Returns:
+        ``(height, width, 3)`` RGB, and the number of the video's frame, None for anything else.
+
+    Raises:
+        PortraitError: unreadable; a video or a camera that shows no face.
+        DeviceError: there is no such camera.
+        CheckpointError: the landmark model cannot be had.
+    """
+    camera = footage.camera_number(path)
+    if camera is not None:
+        return footage.snapshot(camera, pick), None
+    frame = footage.good_frame(path, pick) if footage.is_video(path) else None
+    return _picture(path, frame), frame

@@ -18,6 +18,8 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from numpy.typing import NDArray
 
 from streamhead.errors import OutputError
+from streamhead.output.credentials import Credentials
+from streamhead.output.disclosure import METADATA, append_xmp
 from streamhead.output.frame import Frame
 from streamhead.timebase import FPS, HOP, SAMPLE_RATE
 
@@ -58,17 +60,20 @@ class VideoWriter:
 
     A frame is shown at its pts, counted from the first frame's, and its sound is heard at the same instant; where
     frames are missing the sound of their time is silence. Sound is kept at its rate and in its channels; rates that
-    AAC does not know, or at which its frames are longer than a picture, are resampled up.
+    AAC does not know, or at which its frames are longer than a picture, are resampled up. The file says that it is
+    synthetic: in its comment and, but for ``.mkv``, in XMP.
 
     Args:
         path: ending in ``.mp4``, ``.mkv`` or ``.mov``.
+        credentials: sign the file with them.
 
     Raises:
         OutputError: the file cannot be written (on entering, writing or leaving).
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], credentials: Credentials | None = None) -> None:
         self.path = Path(path)
+        self._credentials = credentials
         self._partial = self.path.with_name(f".{self.path.stem}.{os.getpid()}.partial{self.path.suffix}")
         self._container: Any = None
         self._video: Any = None
@@ -80,9 +85,12 @@ class VideoWriter:
 
     def __enter__(self) -> Self:
         check_writable(self.path)
+        if self._credentials is not None:
+            self._credentials.check_format(self.path)
         options = {} if self.path.suffix == ".mkv" else {"movflags": "+faststart"}
         try:
             self._container = av.open(str(self._partial), "w", options=options)
+            self._container.metadata.update(METADATA)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise _refusal(self.path, error) from error
         return self
@@ -140,6 +148,17 @@ class VideoWriter:
         for piece in self._resampler.resample(sound):
             self._container.mux(self._audio.encode(piece))
 
+    def _label(self) -> None:
+        if self.path.suffix != ".mkv":
+            append_xmp(self._partial)
+        if self._credentials is not None:
+            signed = self._partial.with_stem(f"{self._partial.stem}.signed")
+            try:
+                self._credentials.sign(self._partial, signed)
+                os.replace(signed, self._partial)
+            finally:
+                signed.unlink(missing_ok=True)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -151,6 +170,7 @@ class VideoWriter:
                 self._container.mux(self._audio.encode(None))
             self._container.close()
             if whole:
+                self._label()
                 os.replace(self._partial, self.path)
             elif kind is None:
                 raise OutputError(f"nothing to write to {self.path}: there was no frame")
@@ -162,8 +182,8 @@ class VideoWriter:
             self._partial.unlink(missing_ok=True)
 
 
-def side_by_side(takes: Sequence[Path], target: Path) -> None:
-    """Tile several takes of one length into one video, with the first one's sound.
+def side_by_side(takes: Sequence[Path], target: Path, credentials: Credentials | None = None) -> None:
+    """Tile several takes of one length into one video, with the first one's sound; ``credentials`` sign it.
 
     Raises:
         OutputError: a take cannot be read or the target cannot be written.
@@ -173,7 +193,7 @@ def side_by_side(takes: Sequence[Path], target: Path) -> None:
     try:
         with ExitStack() as stack:
             samples, rate = _sound(takes[0])
-            writer = stack.enter_context(VideoWriter(target))
+            writer = stack.enter_context(VideoWriter(target, credentials))
             videos = [stack.enter_context(av.open(str(take))).decode(video=0) for take in takes]
             for t, pictures in enumerate(zip(*videos, strict=False)):
                 images = [picture.to_ndarray(format="rgb24") for picture in pictures]

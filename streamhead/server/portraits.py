@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import secrets
 from collections import OrderedDict
 from typing import Final
-
-from PIL import Image
 
 from streamhead.errors import CheckpointError, PortraitError
 from streamhead.face.landmarks import stored_landmark_model
@@ -20,9 +17,8 @@ __all__ = ["Portraits"]
 
 NAME: Final = "the picture"
 """What a caller's picture is called in errors."""
-FORMATS: Final = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "GIF", "MPO", "TIFF")
-"""What is read: not all that Pillow can, some of which start other programs."""
 MOST_PIXELS: Final = 64_000_000
+"""Fewer than of files on this machine: a caller's picture must not fill its memory."""
 
 
 class Portraits:
@@ -72,16 +68,7 @@ class Portraits:
         return name
 
     def _head(self, picture: bytes, pick: int | None) -> TalkingHead:
-        try:
-            with Image.open(io.BytesIO(picture), formats=FORMATS) as opened:
-                width, height = opened.size
-        except Image.DecompressionBombError:
-            width, height = MOST_PIXELS, MOST_PIXELS
-        except Exception as error:  # as many kinds as there are damaged files
-            raise PortraitError("this is no picture that can be read; send a JPEG, PNG or WebP") from error
-        if width * height > MOST_PIXELS:
-            raise PortraitError(f"the picture has more than {MOST_PIXELS // 10**6} million pixels; scale it down")
-        return self._default.with_portrait(Portrait.from_bytes(picture, NAME, pick))
+        return self._default.with_portrait(Portrait.from_bytes(picture, NAME, pick, most_pixels=MOST_PIXELS))
 
     def find(self, name: str | None) -> TalkingHead:
         """The head of a portrait's id; of None, the default one.

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from streamhead.audio.frontend import AudioFrontEnd, FrontEndFrame, FrontEndState
 from streamhead.audio.resample import StreamResampler, as_float, as_float_mono
 from streamhead.errors import AudioError
+from streamhead.face.badge import Badge
 from streamhead.face.compositor import Compositor
 from streamhead.model.face_update import FaceUpdate
 from streamhead.output.frame import Frame
@@ -57,6 +58,7 @@ class Session:
         self._front_end = front_end
         self.stage = stage
         self._compositor = Compositor(stage.portrait, stage.size, stage.view, engine.device.torch)
+        self._badge = Badge(self._compositor.frame_size) if stage.badge else None
         self._gate = gate
         self.noise = noise
         self.temperature = temperature
@@ -240,4 +242,6 @@ class _Turn:
         if overtaken:
             return None
         image = session._engine.device.fetch(session._compositor.compose(session._gate.apply(update, ease)))
+        if session._badge is not None:
+            session._badge.stamp(image)
         return Frame(image, self.t * HOP, self.audio, session._rate or SAMPLE_RATE, self.heard[-1].speech)

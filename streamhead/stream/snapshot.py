@@ -43,6 +43,7 @@ class SnapshotHeader(BaseModel):
     temperature: float
     view: View
     size: tuple[int, int]
+    badge: bool = False
     t: int
     epoch_t: int
     ease: float
@@ -89,6 +90,7 @@ def dump(session: Session) -> bytes:
         temperature=session.temperature,
         view=session.stage.view,
         size=session.stage.size,
+        badge=session.stage.badge,
         t=progress.t,
         epoch_t=session._epoch_t,
         ease=progress.ease,

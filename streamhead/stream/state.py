@@ -41,8 +41,10 @@ class Stage:
         portrait: whose face.
         view: ``call``, the portrait at ``size``, or ``face``, the bare canonical square.
         size: width and height of the ``call`` view.
+        badge: a mark in each frame that says it is made by an AI.
     """
 
     portrait: Portrait
     view: View
     size: tuple[int, int]
+    badge: bool = False

@@ -39,15 +39,18 @@ def load(
     *,
     weights: str | PathLike[str] | None = None,
     pick: int | None = None,
+    cache: bool = True,
 ) -> TalkingHead:
     """Load a model and give it a face.
 
     Args:
-        portrait: a picture file, a :class:`Portrait`, or None for the default face (which is nobody).
+        portrait: a :class:`Portrait`, whatever :meth:`Portrait.open` takes (a picture, a video, ``webcam``), or None
+            for the default face (which is nobody).
         preset: ``call``, ``paper-thin`` or ``paper``.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         weights: a checkpoint, instead of the one shipped for the preset.
         pick: which face of several in the picture, from 1, left to right.
+        cache: remember where the picture's face lies, so that the next time needs no landmark model.
 
     Raises:
         CheckpointError: the weights are missing, damaged or of another preset.
@@ -59,7 +62,7 @@ def load(
     if portrait is None:
         portrait = Portrait.default()
     elif not isinstance(portrait, Portrait):
-        portrait = Portrait.open(Path(portrait), pick=pick)
+        portrait = Portrait.open(Path(portrait), pick, cache=cache)
     return TalkingHead(Engine(path, preset, device), portrait)
 
 
@@ -88,6 +91,7 @@ class TalkingHead:
         coherence: float = COHERENCE,
         view: View = "call",
         size: tuple[int, int] = (1280, 720),
+        badge: bool = False,
     ) -> Session:
         """Open a live stream.
 
@@ -97,6 +101,7 @@ class TalkingHead:
             coherence: rho of the noise in [0, 1); 0 draws each frame on its own (the paper).
             view: ``call``, the portrait at ``size``, or ``face``, the bare canonical square.
             size: width and height of the picture in the ``call`` view.
+            badge: draw a small mark into each frame that says it is made by an AI.
         """
         if not np.isfinite(temperature) or temperature < 0:
             raise ValueError(f"temperature must be a number from 0 up, not {temperature}")
@@ -104,7 +109,7 @@ class TalkingHead:
         return Session(
             engine,
             self._front_end,
-            Stage(self.portrait, view, size),
+            Stage(self.portrait, view, size, badge),
             self._gate,
             CoherentNoise(seed, coherence, engine.network.config.z_size),
             temperature,
@@ -123,7 +128,12 @@ class TalkingHead:
         if header.portrait != portrait_digest(self.portrait):
             raise CheckpointError("the snapshot is of another portrait; load the head with the one it was taken with")
         session = self.session(
-            header.seed, temperature=header.temperature, coherence=header.coherence, view=header.view, size=header.size
+            header.seed,
+            temperature=header.temperature,
+            coherence=header.coherence,
+            view=header.view,
+            size=header.size,
+            badge=header.badge,
         )
         fill(session, header, tensors)
         return session
@@ -138,6 +148,7 @@ class TalkingHead:
         coherence: float = COHERENCE,
         view: View = "call",
         size: tuple[int, int] = (1280, 720),
+        badge: bool = False,
     ) -> Iterator[Frame]:
         """Frames for a whole recording, by the very kernels of a live session.
 
@@ -149,6 +160,7 @@ class TalkingHead:
             coherence: rho of the noise.
             view: ``call`` or ``face``.
             size: width and height in the ``call`` view.
+            badge: mark each frame.
 
         Raises:
             AudioError: the sound cannot be used.
@@ -159,7 +171,7 @@ class TalkingHead:
             raise AudioError("samples were given without their sample_rate; pass it")
         else:
             samples, rate = as_float(np.asarray(audio)), sample_rate
-        session = self.session(seed, temperature=temperature, coherence=coherence, view=view, size=size)
+        session = self.session(seed, temperature=temperature, coherence=coherence, view=view, size=size, badge=badge)
         block = max(1, rate // FPS)
         for start in range(0, len(samples), block):
             session.push(samples[start : start + block], rate)
