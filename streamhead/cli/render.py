@@ -24,6 +24,7 @@ def render(
     ] = 1,
     view: Annotated[str, typer.Option(help="call: the portrait; face: the bare 128 px square.")] = "call",
     size: Annotated[str, typer.Option(help="Picture size of the call view.")] = "1280x720",
+    still: Annotated[bool, typer.Option("--still", help="No swaying head and no added blinks.")] = False,
     preset: Annotated[str, typer.Option(help="call, paper-thin or paper.")] = "call",
     weights: Annotated[Path | None, typer.Option(help="Checkpoint, instead of the one shipped.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -66,6 +67,7 @@ def render(
                     temperature=temperature,
                     view=cast(Literal["call", "face"], view),
                     size=shape,
+                    still=still,
                 ):
                     video.write(frame)
                     bar.advance(task)

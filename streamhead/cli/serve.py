@@ -36,6 +36,7 @@ def serve(
     temperature: Annotated[float, typer.Option(help="Liveliness: 0 is the mean, 1 the model's own.", min=0.0)] = 1.0,
     view: Annotated[str, typer.Option(help="call: the portrait; face: the bare 128 px square.")] = "call",
     size: Annotated[str, typer.Option(help="Picture size of the call view.")] = "1280x720",
+    still: Annotated[bool, typer.Option("--still", help="No swaying head and no added blinks.")] = False,
     host: Annotated[
         str, typer.Option(help="--webrtc: address to listen at; beyond this machine a token is needed.")
     ] = ("127.0.0.1"),
@@ -133,7 +134,7 @@ def serve(
         stack.callback(head.engine.close)
 
         def session() -> streamhead.Session:
-            return head.session(seed, temperature=temperature, view=look, size=shape)
+            return head.session(seed, temperature=temperature, view=look, size=shape, still=still)
 
         async def send(frame: Frame) -> None:
             if sound is not None:
@@ -150,7 +151,14 @@ def serve(
             web: AbstractAsyncContextManager[None] = nullcontext()
             if door is not None:
                 web = serving(
-                    door, head, console, sessions=max_sessions, temperature=temperature, view=look, size=shape
+                    door,
+                    head,
+                    console,
+                    sessions=max_sessions,
+                    temperature=temperature,
+                    view=look,
+                    size=shape,
+                    still=still,
                 )
             async with web:
                 # What is loaded by now stays: going through it again and again would hold up frames, and the exit.

@@ -106,9 +106,10 @@ async def serving(
     temperature: float,
     view: View,
     size: tuple[int, int],
+    still: bool,
 ) -> AsyncIterator[None]:
     """A server, within a running event loop; leaving the context ends all calls and waits until they are over."""
-    settings = Settings(door.access, sessions=sessions, temperature=temperature, view=view, size=size)
+    settings = Settings(door.access, sessions=sessions, temperature=temperature, view=view, size=size, still=still)
     app = make_app(head, settings)
     runner = make_runner(app)
     try:

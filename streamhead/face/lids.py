@@ -29,10 +29,11 @@ _EYES: Final = (
 )
 _STRETCH: Final = 1.4
 """Above 1 the skin next to the lashes stretches most and the brow's least."""
-_LASHES: Final = 0.35
+_LASHES: Final = 0.2
 """How much darker the line of the lashes is on a shut lid."""
 _LASH_WIDTH: Final = 0.7
-"""Canonical pixels."""
+_OVERLAP: Final = 0.5
+"""How far a shut lid covers the lower one, so that no white shows, canonical pixels, as is the width above."""
 _MIN_SKIN: Final = 5.0
 """Canonical pixels of skin that are taken to lie between lid and brow at least."""
 
@@ -95,7 +96,7 @@ class Lid:
         down = x * axes[1, 0] + y * axes[1, 1]
         arch = 1.0 - s * s
         upper, lower = (arch * (a + s * (b + s * c)) for a, b, c in (self._upper, self._lower))
-        fall = (lower - upper).clamp_min(0.0) * closure
+        fall = (lower - upper + _OVERLAP * arch).clamp_min(0.0) * closure
         edge = upper + fall
         # From the brow to the edge, skin is spread over what it covers now.
         spread = ((down - upper + self._skin) / (fall + self._skin)).clamp(0.0, 1.0) ** _STRETCH

@@ -42,6 +42,7 @@ class Settings:
         temperature: of callers who do not say.
         view: ``call`` or ``face``.
         size: width and height of the picture in the ``call`` view.
+        still: whether heads neither sway nor blink.
         patience: with peers that keep silent.
         rates: how often an address may ask; None for the usual.
     """
@@ -52,6 +53,7 @@ class Settings:
     temperature: float = 1.0
     view: View = "call"
     size: tuple[int, int] = (1280, 720)
+    still: bool = False
     patience: Patience = field(default_factory=Patience)
     rates: Rates | None = None
 
@@ -67,7 +69,7 @@ def make_app(head: TalkingHead, settings: Settings) -> web.Application:
     app = web.Application(middlewares=[tell_errors, guarded(settings.access, rates)])
     app.on_response_prepare.append(protect(settings.access))
     calls = app[CALLS] = Calls(
-        most=settings.sessions, patience=settings.patience, view=settings.view, size=settings.size
+        most=settings.sessions, patience=settings.patience, view=settings.view, size=settings.size, still=settings.still
     )
     portraits = app[PORTRAITS] = Portraits(head, settings.portraits)
     metrics = Metrics(calls, portraits)

@@ -94,6 +94,7 @@ class Calls:
         patience: with peers that keep silent.
         view: ``call`` or ``face``.
         size: width and height of the picture in the ``call`` view.
+        still: whether heads neither sway nor blink.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Calls:
         patience: Patience | None = None,
         view: View = "call",
         size: tuple[int, int] = (1280, 720),
+        still: bool = False,
     ) -> None:
         self.most = most
         self.opened = 0
@@ -114,6 +116,7 @@ class Calls:
         self._patience = patience or Patience()
         self._view: View = view
         self._size = size
+        self._still = still
         self._calls: dict[str, Call] = {}
         self._opening = 0
         self._past = Totals()
@@ -187,7 +190,9 @@ class Calls:
         return call, answer
 
     def _session(self, look: Look) -> Session:
-        return look.head.session(look.seed, temperature=look.temperature, view=self._view, size=self._size)
+        return look.head.session(
+            look.seed, temperature=look.temperature, view=self._view, size=self._size, still=self._still
+        )
 
     async def _see_through(self, call: Call) -> None:
         reason = await call.connection.outlast()

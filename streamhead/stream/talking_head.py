@@ -19,6 +19,7 @@ from streamhead.face.portrait import Portrait
 from streamhead.model.checkpoint import shipped_weights
 from streamhead.output.frame import Frame
 from streamhead.stream.engine import Engine, Row
+from streamhead.stream.life import LifeState
 from streamhead.stream.mouth_gate import MouthGate
 from streamhead.stream.noise import CoherentNoise
 from streamhead.stream.session import Session
@@ -88,6 +89,7 @@ class TalkingHead:
         coherence: float = COHERENCE,
         view: View = "call",
         size: tuple[int, int] = (1280, 720),
+        still: bool = False,
     ) -> Session:
         """Open a live stream.
 
@@ -97,6 +99,8 @@ class TalkingHead:
             coherence: rho of the noise in [0, 1); 0 draws each frame on its own (the paper).
             view: ``call``, the portrait at ``size``, or ``face``, the bare canonical square.
             size: width and height of the picture in the ``call`` view.
+            still: no swaying head, no blinks beside the model's own (the ``face`` view never has them); outside the
+                face every byte is then the portrait's.
         """
         if not np.isfinite(temperature) or temperature < 0:
             raise ValueError(f"temperature must be a number from 0 up, not {temperature}")
@@ -104,11 +108,11 @@ class TalkingHead:
         return Session(
             engine,
             self._front_end,
-            Stage(self.portrait, view, size),
+            Stage(self.portrait, view, size, still),
             self._gate,
             CoherentNoise(seed, coherence, engine.network.config.z_size),
             temperature,
-            Progress(0, Row(self._reference, engine.network.initial_state(self._reference)), None, 1.0),
+            Progress(0, Row(self._reference, engine.network.initial_state(self._reference)), None, 1.0, LifeState()),
         )
 
     def restore(self, snapshot: bytes) -> Session:
@@ -123,7 +127,12 @@ class TalkingHead:
         if header.portrait != portrait_digest(self.portrait):
             raise CheckpointError("the snapshot is of another portrait; load the head with the one it was taken with")
         session = self.session(
-            header.seed, temperature=header.temperature, coherence=header.coherence, view=header.view, size=header.size
+            header.seed,
+            temperature=header.temperature,
+            coherence=header.coherence,
+            view=header.view,
+            size=header.size,
+            still=header.still,
         )
         fill(session, header, tensors)
         return session
@@ -138,6 +147,7 @@ class TalkingHead:
         coherence: float = COHERENCE,
         view: View = "call",
         size: tuple[int, int] = (1280, 720),
+        still: bool = False,
     ) -> Iterator[Frame]:
         """Frames for a whole recording, by the very kernels of a live session.
 
@@ -149,6 +159,7 @@ class TalkingHead:
             coherence: rho of the noise.
             view: ``call`` or ``face``.
             size: width and height in the ``call`` view.
+            still: neither sways nor blinks.
 
         Raises:
             AudioError: the sound cannot be used.
@@ -159,7 +170,7 @@ class TalkingHead:
             raise AudioError("samples were given without their sample_rate; pass it")
         else:
             samples, rate = as_float(np.asarray(audio)), sample_rate
-        session = self.session(seed, temperature=temperature, coherence=coherence, view=view, size=size)
+        session = self.session(seed, temperature=temperature, coherence=coherence, view=view, size=size, still=still)
         block = max(1, rate // FPS)
         for start in range(0, len(samples), block):
             session.push(samples[start : start + block], rate)
