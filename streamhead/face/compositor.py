@@ -202,7 +202,6 @@ class Compositor:
         picture = self._base[top : top + height, left : left + width]
         # Half a level more than the picture, so that cutting off the fraction at the end rounds.
         self._picture = picture.permute(2, 0, 1)[None].float().contiguous() + 0.5
-        self._pixel = float(np.sqrt(np.linalg.det(affine[:, :2])))
         self._motion = HeadMotion(affine, fitted.box, self.device)
         self._moving = (self._motion.rows, self._motion.columns)
 
@@ -232,7 +231,7 @@ class Compositor:
         for lid, place in self._lids:
             part = where[:, :, *_within(place, self._moving)]
             points = self._canonical(part)[0].permute(2, 0, 1) * (SQUARE / 2) + (SQUARE - 1) / 2
-            offset, light = lid.shut(points, closure, self._pixel)
+            offset, light = lid.shut(points, closure)
             part += torch.einsum("ij,jhw->ihw", self._to_picture, offset)
             shades.append((place, light))
         return shades

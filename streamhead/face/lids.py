@@ -27,8 +27,6 @@ _EYES: Final = (
         (285, 295, 282, 283, 276),
     ),
 )
-_STRETCH: Final = 1.4
-"""Above 1 the skin next to the lashes stretches most and the brow's least."""
 _LASHES: Final = 0.2
 """How much darker the line of the lashes is on a shut lid."""
 _LASH_WIDTH: Final = 0.7
@@ -79,13 +77,12 @@ class Lid:
         """The lids of a face, ``(478, 2)`` points in canonical pixels."""
         return tuple(cls(*(landmarks[list(part)] for part in eye)) for eye in _EYES)
 
-    def shut(self, points: Tensor, closure: float, pixel: float) -> tuple[Tensor, Tensor]:
+    def shut(self, points: Tensor, closure: float) -> tuple[Tensor, Tensor]:
         """Draw the lid down.
 
         Args:
             points: ``(2, h, w)`` canonical pixels.
             closure: 0 as the portrait has it, 1 down to the lower lid.
-            pixel: size of an output pixel, canonical pixels: the lid's edge is as sharp as that.
 
         Returns:
             ``(2, h, w)``: where the skin at each point comes from, off it; ``(h, w)``: light that is left there.
@@ -98,10 +95,9 @@ class Lid:
         upper, lower = (arch * (a + s * (b + s * c)) for a, b, c in (self._upper, self._lower))
         fall = (lower - upper + _OVERLAP * arch).clamp_min(0.0) * closure
         edge = upper + fall
-        # From the brow to the edge, skin is spread over what it covers now.
-        spread = ((down - upper + self._skin) / (fall + self._skin)).clamp(0.0, 1.0) ** _STRETCH
-        covers = ((edge - down) / pixel + 0.5).clamp(0.0, 1.0)
-        offset = -fall * spread * covers
+        # Brow and lashes keep their shape; the skin between them unfolds over what it covers now.
+        way = ((down - upper + self._skin) / (fall + self._skin)).clamp(0.0, 1.0)
+        offset = torch.where(down < edge, -fall * way * way * (3.0 - 2.0 * way), 0.0)
         line = torch.exp(-(((down - edge) / _LASH_WIDTH) ** 2)) * arch
         light = 1.0 - (_LASHES * closure) * line
         return torch.stack((offset * axes[1, 0], offset * axes[1, 1])), light
