@@ -25,7 +25,7 @@ _PIVOT: Final = (64.0, 172.0)
 """Foot of the neck, about which a head tilts."""
 _REACH: Final = 64.0
 """Canonical pixels from the head's outline at which everything stands still, wherever the border is."""
-_BORDER: Final = 20.0
+_BORDER: Final = 28.0
 """Canonical pixels over which motion dies away where the picture's border cuts the head."""
 _CELL: Final = 8
 """Rows of the frame from one for which the field is laid down to the next."""
