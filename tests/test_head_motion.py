@@ -62,9 +62,9 @@ def test_the_field_neither_folds_nor_tears(name: str) -> None:
     offset = (moved - rest) * pixels
     assert 3.0 < offset.abs().max() < 30.0
     for axis in (1, 2):
-        # How much otherwise a neighbouring pixel is moved: from 1 on a field folds. All parts of a pose at their ends at
-        # once, as here, do not come in hours.
-        assert offset.diff(dim=axis).abs().max() < (0.15 if name == "default" else 0.45)
+        # How much otherwise a neighbouring pixel is moved: from 1 on a field folds. Hardly ever are all parts of a pose
+        # at their ends at once, as here.
+        assert offset.diff(dim=axis).abs().max() < (0.25 if name == "default" else 0.5)
     for edge in (offset[:, 0], offset[:, -1], offset[:, :, 0], offset[:, :, -1]):
         assert edge.abs().max() < 0.6
 

@@ -66,7 +66,7 @@ def test_blinks_come_as_peoples_do() -> None:
         between = np.concatenate(starts)
         assert between.min() >= 0.9 and between.std() > 0.4 * between.mean()  # apart, and irregular
         lengths = np.concatenate([[length for _, length in blinks] for blinks in runs]) / FPS
-        assert 0.2 <= lengths.min() and lengths.max() <= 0.4 and lengths.mean() == pytest.approx(0.27, abs=0.05)
+        assert lengths.min() >= 0.2 and lengths.max() <= 0.4 and lengths.mean() == pytest.approx(0.27, abs=0.05)
         for seed, blinks in zip((0, 1, 7), runs, strict=True):
             lids = _lived(seed, spoken)[:, 5]
             assert min(lids[a : a + n].max() for a, n in blinks[:-1]) > 0.85
