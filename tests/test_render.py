@@ -84,6 +84,14 @@ def test_a_marked_video(tmp_path: Path) -> None:
     assert done.exit_code == 2 and "belong together" in done.stderr
 
 
+def test_still_is_another_video(tmp_path: Path) -> None:
+    sound = _wav(tmp_path / "in.wav", speech(2.0, 16000))
+    for name, options in (("a", ["--still"]), ("b", ["--still"]), ("c", [])):
+        assert _render(sound, "-o", tmp_path / f"{name}.mp4", "--seed", 3, *options).exit_code == 0
+    a, b, c = ((tmp_path / f"{name}.mp4").read_bytes() for name in "abc")
+    assert a == b != c
+
+
 def _noise(path: Path, size: tuple[int, int] = (300, 300)) -> Path:
     pixels = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)

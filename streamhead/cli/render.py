@@ -30,6 +30,7 @@ def render(
         Path | None, typer.Option(help="Sign with Content Credentials: certificate chain (PEM).")
     ] = None,
     c2pa_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+    still: Annotated[bool, typer.Option("--still", help="No swaying head and no added blinks.")] = False,
     preset: Annotated[str, typer.Option(help="call, paper-thin or paper.")] = "call",
     weights: Annotated[Path | None, typer.Option(help="Checkpoint, instead of the one shipped.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -77,6 +78,7 @@ def render(
                     view=cast(Literal["call", "face"], view),
                     size=shape,
                     badge=badge,
+                    still=still,
                 ):
                     video.write(frame)
                     bar.advance(task)

@@ -38,6 +38,7 @@ def serve(
     size: Annotated[str, typer.Option(help="Picture size of the call view.")] = "1280x720",
     badge: Annotated[bool, typer.Option("--badge", help="Mark each frame in a corner: AI.")] = False,
     cache: Annotated[bool, typer.Option(help="Remember where the face lies in this portrait.")] = True,
+    still: Annotated[bool, typer.Option("--still", help="No swaying head and no added blinks.")] = False,
     host: Annotated[
         str, typer.Option(help="--webrtc: address to listen at; beyond this machine a token is needed.")
     ] = ("127.0.0.1"),
@@ -135,7 +136,7 @@ def serve(
         stack.callback(head.engine.close)
 
         def session() -> streamhead.Session:
-            return head.session(seed, temperature=temperature, view=look, size=shape, badge=badge)
+            return head.session(seed, temperature=temperature, view=look, size=shape, badge=badge, still=still)
 
         async def send(frame: Frame) -> None:
             if sound is not None:
@@ -160,6 +161,7 @@ def serve(
                     view=look,
                     size=shape,
                     badge=badge,
+                    still=still,
                 )
             async with web:
                 # What is loaded by now stays: going through it again and again would hold up frames, and the exit.

@@ -107,9 +107,12 @@ async def serving(
     view: View,
     size: tuple[int, int],
     badge: bool,
+    still: bool,
 ) -> AsyncIterator[None]:
     """A server, within a running event loop; leaving the context ends all calls and waits until they are over."""
-    settings = Settings(door.access, sessions=sessions, temperature=temperature, view=view, size=size, badge=badge)
+    settings = Settings(
+        door.access, sessions=sessions, temperature=temperature, view=view, size=size, badge=badge, still=still
+    )
     app = make_app(head, settings)
     runner = make_runner(app)
     try:

@@ -19,12 +19,17 @@ from torch import Tensor
 
 from streamhead.errors import PortraitError, StreamheadError
 from streamhead.face.align import transform_points
+from streamhead.face.head_motion import HeadMotion
+from streamhead.face.lids import Lid
 from streamhead.face.portrait import Portrait
+from streamhead.face.pose import MAX_SHIFT, Pose
 from streamhead.model.face_update import SQUARE, FaceUpdate
 
 __all__ = ["Compositor", "Letterbox", "View", "letterbox", "window"]
 
 View = Literal["call", "face"]
+Place = tuple[slice, slice]
+Box = tuple[int, int, int, int]
 
 _RIM: Final = 3
 """Canonical pixels along the square's border that an update never reaches."""
@@ -107,6 +112,26 @@ def _invert(transform: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.linalg.inv(np.vstack([transform, (0.0, 0.0, 1.0)]))[:2], np.float64)
 
 
+def _reach(
+    from_canonical: NDArray[np.float64], low: tuple[float, float], high: tuple[float, float], box: Box
+) -> Place | None:
+    """Rows and columns of a frame's box that a canonical rectangle touches, if any."""
+    (x0, y0), (x1, y1) = low, high
+    corners = transform_points(from_canonical, np.array([(x0, y0), (x0, y1), (x1, y0), (x1, y1)]))
+    left, top, width, height = box
+    first = np.maximum(np.floor(corners.min(0)).astype(int), (left, top))
+    last = np.minimum(np.ceil(corners.max(0)).astype(int) + 1, (left + width, top + height))
+    if (first >= last).any():
+        return None
+    return slice(int(first[1]), int(last[1])), slice(int(first[0]), int(last[0]))
+
+
+def _within(inner: Place, outer: Place) -> Place:
+    """The same pixels, counted from where ``outer`` begins."""
+    rows, columns = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
+    return rows, columns
+
+
 class Compositor:
     """Applies updates to one portrait. What depends on the portrait only is computed here, once; calls share nothing.
 
@@ -148,41 +173,77 @@ class Compositor:
     def _prepare(self, portrait: Portrait, fitted: Letterbox) -> None:
         left, top, width, height = fitted.box
         affine = np.vstack([portrait.to_canonical, (0.0, 0.0, 1.0)]) @ np.vstack([_invert(fitted.to_frame), (0, 0, 1)])
-        from_canonical = _invert(affine[:2])
+        affine, from_canonical = affine[:2], _invert(affine[:2])
         # The window is 0 on the rim; doubling and then bilinear reading spread a pixel no further than 2.25.
-        low, high = _RIM - 2.25, SQUARE - 1 - _RIM + 2.25
-        corners = transform_points(from_canonical, np.array([(low, low), (low, high), (high, low), (high, high)]))
-        x0, y0 = np.maximum(np.floor(corners.min(0)).astype(int), (left, top))
-        x1, y1 = np.minimum(np.ceil(corners.max(0)).astype(int) + 1, (left + width, top + height))
-        if x0 >= x1 or y0 >= y1:
+        low, high = (_RIM - 2.25,) * 2, (SQUARE - 1 - _RIM + 2.25,) * 2
+        face = _reach(from_canonical, low, high, fitted.box)
+        if face is None:
             raise PortraitError(f"the face of {portrait.name} lies outside its picture; prepare the portrait again")
-        self._rows, self._columns = slice(int(y0), int(y1)), slice(int(x0), int(x1))
-        xs, ys = np.meshgrid(np.arange(x0, x1), np.arange(y0, y1))
-        pixels = np.stack([xs, ys], -1).astype(np.float64)
-        canonical = pixels @ affine[:2, :2].T + affine[:2, 2]
 
         def tensor(array: NDArray[np.floating]) -> Tensor:
             return torch.from_numpy(array.astype(np.float32)).to(self.device)
 
-        # Where each pixel of the face box lies in the square and in the fitted picture, in grid_sample's coordinates.
+        # grid_sample's coordinates, of the picture and of the square, are affine in each other.
         extent = np.array([width, height])
-        self._in_square = tensor((2.0 * canonical + 1.0) / SQUARE - 1.0)[None]
-        in_picture = (2.0 * (pixels - (left, top)) + 1.0) / extent - 1.0
-        self._in_picture = tensor(in_picture.transpose(2, 0, 1))[None]
+        self._face = face
+        pixels = np.stack(np.meshgrid(np.r_[face[1]], np.r_[face[0]]))
+        in_picture = (2.0 * (pixels - np.array([left, top])[:, None, None]) + 1.0) / extent[:, None, None] - 1.0
+        self._in_picture = tensor(in_picture)[None]
         self._to_picture = tensor(from_canonical[:, :2] * (2.0 / extent)[:, None])
+        linear = affine[:, :2] * (extent / 2.0)
+        origin = linear.sum(1) + affine[:, :2] @ (np.array([left, top]) - 0.5) + affine[:, 2]
+        square = np.c_[linear, origin + 0.5] * (2.0 / SQUARE)
+        square[:, 2] -= 1.0
+        self._to_square: list[list[float]] = square.tolist()
+        self._in_square = self._canonical(self._in_picture)
         self._window = tensor(window())
         self._kernel = tensor(_doubling_kernel()).expand(6, 1, 8, 8).contiguous()
         self._base = torch.from_numpy(fitted.frame).to(self.device)
         picture = self._base[top : top + height, left : left + width]
         # Half a level more than the picture, so that cutting off the fraction at the end rounds.
         self._picture = picture.permute(2, 0, 1)[None].float().contiguous() + 0.5
+        self._motion = HeadMotion(affine, fitted.box, self.device)
+        self._moving = (self._motion.rows, self._motion.columns)
+
+        def may_reach(low: tuple[float, float], high: tuple[float, float]) -> Place | None:
+            around = low[0] - MAX_SHIFT, low[1] - MAX_SHIFT
+            return _reach(from_canonical, around, (high[0] + MAX_SHIFT, high[1] + MAX_SHIFT), moving)
+
+        rows, columns = self._moving
+        moving = (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+        self._moving_face = may_reach(low, high) or face
+        found = (
+            (lid, may_reach(lid.box[:2], lid.box[2:]))
+            for lid in Lid.both(transform_points(portrait.to_canonical, portrait.landmarks))
+        )
+        self._lids = [(lid, place) for lid, place in found if place is not None]
+
+    def _canonical(self, where: Tensor) -> Tensor:
+        """Picture coordinates ``(1, 2, h, w)`` -> the square's, ``(1, h, w, 2)``, both grid_sample's."""
+        # Plain sums: a matrix product of so many tiny rows is ten times slower.
+        x, y = where[0]
+        square = torch.stack([torch.add(x * a + c, y, alpha=b) for a, b, c in self._to_square])
+        return square.permute(1, 2, 0)[None]
+
+    def _shut(self, where: Tensor, closure: float) -> list[tuple[Place, Tensor]]:
+        """Draw the lids down in ``where``; returns the light left at each eye."""
+        shades = []
+        for lid, place in self._lids:
+            part = where[:, :, *_within(place, self._moving)]
+            points = self._canonical(part)[0].permute(2, 0, 1) * (SQUARE / 2) + (SQUARE - 1) / 2
+            offset, light = lid.shut(points, closure)
+            part += torch.einsum("ij,jhw->ihw", self._to_picture, offset)
+            shades.append((place, light))
+        return shades
 
     @torch.no_grad()
-    def compose(self, update: FaceUpdate) -> Tensor:
+    def compose(self, update: FaceUpdate, pose: Pose | None = None) -> Tensor:
         """One frame.
 
         Args:
             update: one row (``B`` = 1) on the compositor's device, any floating type.
+            pose: how the head is held (``call`` view only). None holds it still: beyond the face's window every byte
+                is then the fitted portrait's.
 
         Returns:
             ``(height, width, 3)`` RGB uint8 on the device, a tensor of its own.
@@ -197,10 +258,26 @@ class Compositor:
         colour = update.rgb.float().mul(255.0).add_(0.5) * mask
         fine = torch.cat((flow, mask, colour), 1) * self._window
         fine = F.conv_transpose2d(fine, self._kernel, stride=2, padding=3, groups=6)
-        fine = F.grid_sample(fine, self._in_square, mode="bilinear", padding_mode="zeros", align_corners=False)
-        where = (self._in_picture + fine[:, :2]).permute(0, 2, 3, 1)
-        carried = F.grid_sample(self._picture, where, mode="bilinear", padding_mode="border", align_corners=False)
-        face = torch.addcmul(carried + fine[:, 3:], carried, fine[:, 2:3], value=-1.0).clamp_(0.0, 255.0)
+        shades: list[tuple[Place, Tensor]] = []
+        if pose is None:
+            place, where, square = self._face, self._in_picture.clone(), self._in_square
+            inner = where
+        else:
+            place, where = self._moving, self._motion.where(pose)
+            if pose.lids > 0.0:
+                shades = self._shut(where, pose.lids)
+            inner = where[:, :, *_within(self._moving_face, place)]
+            square = self._canonical(inner)
+        fine = F.grid_sample(fine, square, mode="bilinear", padding_mode="zeros", align_corners=False)
+        inner += fine[:, :2]
+        shown = F.grid_sample(
+            self._picture, where.permute(0, 2, 3, 1), mode="bilinear", padding_mode="border", align_corners=False
+        )
+        face = shown if pose is None else shown[:, :, *_within(self._moving_face, place)]
+        face.addcmul_(face, fine[:, 2:3], value=-1.0).add_(fine[:, 3:]).clamp_(0.0, 255.0)
+        for eye, light in shades:
+            shown[:, :, *_within(eye, place)] *= light
         frame = self._base.clone()
-        frame[self._rows, self._columns] = face[0].permute(1, 2, 0)
+        for channel, plane in enumerate(shown[0].to(torch.uint8)):  # faster than permuting as a whole
+            frame[*place, channel] = plane
         return frame

@@ -43,6 +43,7 @@ class Settings:
         view: ``call`` or ``face``.
         size: width and height of the picture in the ``call`` view.
         badge: mark each frame as made by an AI.
+        still: whether heads neither sway nor blink.
         patience: with peers that keep silent.
         rates: how often an address may ask; None for the usual.
     """
@@ -54,6 +55,7 @@ class Settings:
     view: View = "call"
     size: tuple[int, int] = (1280, 720)
     badge: bool = False
+    still: bool = False
     patience: Patience = field(default_factory=Patience)
     rates: Rates | None = None
 
@@ -74,6 +76,7 @@ def make_app(head: TalkingHead, settings: Settings) -> web.Application:
         view=settings.view,
         size=settings.size,
         badge=settings.badge,
+        still=settings.still,
     )
     portraits = app[PORTRAITS] = Portraits(head, settings.portraits)
     metrics = Metrics(calls, portraits)

@@ -95,6 +95,7 @@ class Calls:
         view: ``call`` or ``face``.
         size: width and height of the picture in the ``call`` view.
         badge: mark each frame as made by an AI.
+        still: whether heads neither sway nor blink.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Calls:
         view: View = "call",
         size: tuple[int, int] = (1280, 720),
         badge: bool = False,
+        still: bool = False,
     ) -> None:
         self.most = most
         self.opened = 0
@@ -117,6 +119,7 @@ class Calls:
         self._view: View = view
         self._size = size
         self._badge = badge
+        self._still = still
         self._calls: dict[str, Call] = {}
         self._opening = 0
         self._past = Totals()
@@ -191,7 +194,12 @@ class Calls:
 
     def _session(self, look: Look) -> Session:
         return look.head.session(
-            look.seed, temperature=look.temperature, view=self._view, size=self._size, badge=self._badge
+            look.seed,
+            temperature=look.temperature,
+            view=self._view,
+            size=self._size,
+            badge=self._badge,
+            still=self._still,
         )
 
     async def _see_through(self, call: Call) -> None:

@@ -125,7 +125,8 @@ class Pipeline:
 
     When the source gives nothing for 60 ms, silence is fed, up to where a chunk that came now would begin: the face
     lives on, and nothing is lost of a source that returns. What comes later than the silence that stood in for it is
-    not shown, but still heard if its time has not come. A frame that is late while the next one is ready already is not drawn; so delay never accumulates.
+    not shown, but still heard if its time has not come. A frame that is late while the next one is ready already is not
+    drawn; so delay never accumulates.
 
     Args:
         session: not yet fed.

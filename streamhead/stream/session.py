@@ -23,6 +23,7 @@ from streamhead.face.compositor import Compositor
 from streamhead.model.face_update import FaceUpdate
 from streamhead.output.frame import Frame
 from streamhead.stream.engine import Engine, Job, Row
+from streamhead.stream.life import Life
 from streamhead.stream.mouth_gate import MouthGate, next_ease
 from streamhead.stream.noise import CoherentNoise
 from streamhead.stream.snapshot import dump
@@ -60,6 +61,7 @@ class Session:
         self._compositor = Compositor(stage.portrait, stage.size, stage.view, engine.device.torch)
         self._badge = Badge(self._compositor.frame_size) if stage.badge else None
         self._gate = gate
+        self._life = Life(noise.seed)
         self.noise = noise
         self.temperature = temperature
         self._progress = progress
@@ -233,15 +235,18 @@ class _Turn:
         self.job = Job(before.row, steps, session.temperature)
 
     def finish(self, row: Row, update: FaceUpdate) -> Frame | None:
-        session, ease = self.session, self.before.ease
-        for heard in self.heard:
+        session, ease, life = self.session, self.before.ease, self.before.life
+        for t, heard in enumerate(self.heard, self.before.t):
             ease = next_ease(ease, heard.speech)
+            life = session._life.step(t, life, heard.speech)
         with session._lock:
             overtaken = session._interrupts != self.interrupts
-            session._progress = Progress(self.before.t if overtaken else self.t + 1, row, self.eps, ease)
+            t = self.before.t if overtaken else self.t + 1
+            session._progress = Progress(t, row, self.eps, ease, self.before.life if overtaken else life)
         if overtaken:
             return None
-        image = session._engine.device.fetch(session._compositor.compose(session._gate.apply(update, ease)))
+        pose = session._life.pose(self.t, life) if session.stage.lives else None
+        image = session._engine.device.fetch(session._compositor.compose(session._gate.apply(update, ease), pose))
         if session._badge is not None:
             session._badge.stamp(image)
         return Frame(image, self.t * HOP, self.audio, session._rate or SAMPLE_RATE, self.heard[-1].speech)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from streamhead.face.portrait import Portrait
 from streamhead.model.gaussian_lstm import LSTMState
 from streamhead.model.network import NetworkState
 from streamhead.stream.engine import Row
+from streamhead.stream.life import LifeState
 from streamhead.stream.state import Progress, View
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SnapshotHeader", "dump", "fill", "portrait_digest", "read_header"]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 class SnapshotHeader(BaseModel):
@@ -35,7 +36,7 @@ class SnapshotHeader(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: int = FORMAT
+    format: Literal[2] = FORMAT
     weights: str
     portrait: str
     seed: int
@@ -43,10 +44,13 @@ class SnapshotHeader(BaseModel):
     temperature: float
     view: View
     size: tuple[int, int]
-    badge: bool = False
+    badge: bool
+    still: bool
     t: int
     epoch_t: int
     ease: float
+    lively: float
+    blink: int
     rate: int | None
     heard: int
     own_start: int
@@ -91,9 +95,12 @@ def dump(session: Session) -> bytes:
         view=session.stage.view,
         size=session.stage.size,
         badge=session.stage.badge,
+        still=session.stage.still,
         t=progress.t,
         epoch_t=session._epoch_t,
         ease=progress.ease,
+        lively=progress.life.lively,
+        blink=progress.life.blink,
         rate=session._rate,
         heard=session._heard,
         own_start=session._own_start,
@@ -128,7 +135,7 @@ def fill(session: Session, header: SnapshotHeader, tensors: dict[str, Tensor]) -
     )
     eps = tensors["eps"].numpy() if "eps" in tensors else None
     row = Row(session._progress.row.reference, state)
-    session._progress = Progress(header.t, row, eps, header.ease)
+    session._progress = Progress(header.t, row, eps, header.ease, LifeState(header.lively, header.blink))
     session._epoch_t, session._heard, session._own_start = header.epoch_t, header.heard, header.own_start
     session._unread, session._own = tensors["unread"].numpy(), tensors["own"].numpy()
     session._rate, session._flushed = header.rate, header.flushed

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from streamhead.face.portrait import Portrait
 from streamhead.stream.engine import Row
+from streamhead.stream.life import LifeState
 
 __all__ = ["Progress", "Stage", "View"]
 
@@ -25,12 +26,14 @@ class Progress:
         row: recurrent state of the network, beside the portrait's reference.
         eps: noise of the last frame, None before the first.
         ease: how far the mouth is held at rest.
+        life: what head and lids remember.
     """
 
     t: int
     row: Row
     eps: NDArray[np.float32] | None
     ease: float
+    life: LifeState
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,9 +45,16 @@ class Stage:
         view: ``call``, the portrait at ``size``, or ``face``, the bare canonical square.
         size: width and height of the ``call`` view.
         badge: a mark in each frame that says it is made by an AI.
+        still: whether head and lids are left as the portrait has them.
     """
 
     portrait: Portrait
     view: View
     size: tuple[int, int]
     badge: bool = False
+    still: bool = False
+
+    @property
+    def lives(self) -> bool:
+        """Whether head and lids move; the bare square, which metrics score, shows what the model says and no more."""
+        return self.view == "call" and not self.still

@@ -19,6 +19,7 @@ from streamhead.face.portrait import Portrait
 from streamhead.model.checkpoint import shipped_weights
 from streamhead.output.frame import Frame
 from streamhead.stream.engine import Engine, Row
+from streamhead.stream.life import LifeState
 from streamhead.stream.mouth_gate import MouthGate
 from streamhead.stream.noise import CoherentNoise
 from streamhead.stream.session import Session
@@ -92,6 +93,7 @@ class TalkingHead:
         view: View = "call",
         size: tuple[int, int] = (1280, 720),
         badge: bool = False,
+        still: bool = False,
     ) -> Session:
         """Open a live stream.
 
@@ -102,6 +104,8 @@ class TalkingHead:
             view: ``call``, the portrait at ``size``, or ``face``, the bare canonical square.
             size: width and height of the picture in the ``call`` view.
             badge: draw a small mark into each frame that says it is made by an AI.
+            still: no swaying head, no blinks beside the model's own (the ``face`` view never has them); outside the
+                face every byte is then the portrait's.
         """
         if not np.isfinite(temperature) or temperature < 0:
             raise ValueError(f"temperature must be a number from 0 up, not {temperature}")
@@ -109,11 +113,11 @@ class TalkingHead:
         return Session(
             engine,
             self._front_end,
-            Stage(self.portrait, view, size, badge),
+            Stage(self.portrait, view, size, badge, still),
             self._gate,
             CoherentNoise(seed, coherence, engine.network.config.z_size),
             temperature,
-            Progress(0, Row(self._reference, engine.network.initial_state(self._reference)), None, 1.0),
+            Progress(0, Row(self._reference, engine.network.initial_state(self._reference)), None, 1.0, LifeState()),
         )
 
     def restore(self, snapshot: bytes) -> Session:
@@ -134,6 +138,7 @@ class TalkingHead:
             view=header.view,
             size=header.size,
             badge=header.badge,
+            still=header.still,
         )
         fill(session, header, tensors)
         return session
@@ -149,6 +154,7 @@ class TalkingHead:
         view: View = "call",
         size: tuple[int, int] = (1280, 720),
         badge: bool = False,
+        still: bool = False,
     ) -> Iterator[Frame]:
         """Frames for a whole recording, by the very kernels of a live session.
 
@@ -161,6 +167,7 @@ class TalkingHead:
             view: ``call`` or ``face``.
             size: width and height in the ``call`` view.
             badge: mark each frame.
+            still: neither sways nor blinks.
 
         Raises:
             AudioError: the sound cannot be used.
@@ -171,7 +178,9 @@ class TalkingHead:
             raise AudioError("samples were given without their sample_rate; pass it")
         else:
             samples, rate = as_float(np.asarray(audio)), sample_rate
-        session = self.session(seed, temperature=temperature, coherence=coherence, view=view, size=size, badge=badge)
+        session = self.session(
+            seed, temperature=temperature, coherence=coherence, view=view, size=size, badge=badge, still=still
+        )
         block = max(1, rate // FPS)
         for start in range(0, len(samples), block):
             session.push(samples[start : start + block], rate)
