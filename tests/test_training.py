@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from sounds import speech
 
+from streamhead.baselines.trainees import build_trainee
 from streamhead.errors import CheckpointError, DataError
 from streamhead.face.align import mean_face
 from streamhead.model.checkpoint import load_network, read_header
@@ -23,7 +24,6 @@ from streamhead.training.config import TrainingConfig, read_config
 from streamhead.training.loop import export, train
 from streamhead.training.run_folder import RunFolder
 from streamhead.training.sound import Voice, draw_voice, record
-from streamhead.training.trainee import Trainee
 
 RECIPES = Path(__file__).parent.parent / "scripts" / "recipes"
 
@@ -148,7 +148,7 @@ def test_the_log_holds_every_term(prepared: Path, tmp_path: Path) -> None:
 def test_a_few_steps_on_one_batch_reduce_the_loss(prepared: Path) -> None:
     torch.manual_seed(0)
     config = _config(prepared, "call")
-    model = Trainee(config.network, config.loss)
+    model = build_trainee(config.network, config.loss)
     batch = BatchSource(config).batch(0)
     optimiser = torch.optim.Adam(model.parameters(), 1e-3)
     losses = []
