@@ -88,7 +88,7 @@ class TrainingConfig(_Section):
     optimiser: OptimiserConfig = OptimiserConfig()
     steps: int = Field(default=100_000, ge=1)
     minutes: float | None = Field(default=None, gt=0.0)
-    """Wall time to train for, over all the times the run was resumed; None for no limit but ``steps``."""
+    """Wall time to train for, over all the times the run was resumed, validations not counted; None for no limit."""
     seed: int = 0
     precision: Literal["bf16", "fp32"] = "bf16"
     save_every: int = 200

@@ -204,8 +204,10 @@ def train(
                 divergence = f" kl {log.mean('kl'):.2f}" if "kl" in terms else ""
                 bar.update(task, completed=done, description=f"loss {log.mean('loss'):.5f}{divergence}")
                 if done % config.check_every == 0:
+                    paused = perf_counter()
                     averaged = _averaged(config, ema, device)
                     _check(averaged, val, log, folder.path / "strips" / f"{done:06d}.png")
+                    began += perf_counter() - paused  # a look at the face is no training
                 if done % 50 == 0:
                     log.write(done)
             ending = _agree(bool(stop) or perf_counter() - began >= limit, world)
