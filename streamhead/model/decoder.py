@@ -72,6 +72,9 @@ class VggDecoder(Decoder):
 class DcganDecoder(Decoder):
     """Transposed 4x4 convolutions of stride 2, sigmoid (published); for ``masked-rgb`` the mask is a fourth channel."""
 
+    MASK_BIAS = -3.0
+    """Such a mask starts nearly shut: training begins with the first frame and not with a fog before it."""
+
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
         s = skip_channels(config)
@@ -90,8 +93,9 @@ class DcganDecoder(Decoder):
         x = self.seed(code[:, :, None, None])
         for block, half in zip(self.skip_blocks, halves, strict=True):
             x = block(x, half)
-        paint = torch.sigmoid(x.float())
-        return FaceUpdate.from_rgb(paint[:, :3], paint[:, 3:] if self.masked else None)
+        x = x.float()
+        mask = torch.sigmoid(x[:, 3:] + self.MASK_BIAS) if self.masked else None
+        return FaceUpdate.from_rgb(torch.sigmoid(x[:, :3]), mask)
 
 
 class WarpDecoder(Decoder):
