@@ -40,6 +40,7 @@ def weights(name: str) -> Path:
         if isinstance(network, LandmarkCascadeNetwork):
             network.listener.mean.weight.mul_(30.0)
             network.poser[0].weight.mul_(3.0)
+            network.decoder.skip_blocks[-1].conv.bias[3].fill_(3.0)  # a mask that is open
         for module in network.decoder.modules():
             if isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
                 module.weight.mul_(1.5)
