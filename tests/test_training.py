@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import subprocess
 import sys
@@ -12,59 +11,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_up import RECIPES, make_clips, small_config
 from safetensors.torch import load_file
 from sounds import speech
 
+from streamhead.baselines.trainees import build_trainee
 from streamhead.errors import CheckpointError, DataError
-from streamhead.face.align import mean_face
 from streamhead.model.checkpoint import load_network, read_header
 from streamhead.training.batches import BatchSource, read_clips
-from streamhead.training.config import TrainingConfig, read_config
+from streamhead.training.config import read_config
 from streamhead.training.loop import export, train
 from streamhead.training.run_folder import RunFolder
 from streamhead.training.sound import Voice, draw_voice, record
-from streamhead.training.trainee import Trainee
-
-RECIPES = Path(__file__).parent.parent / "scripts" / "recipes"
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared folder of made-up clips: two talkers, one with three times the clips of the other."""
-    root = tmp_path_factory.mktemp("prepared")
-    rng = np.random.default_rng(0)
-    rows = []
-    for number, (talker, split) in enumerate([("a", "train")] * 3 + [("b", "train"), ("a", "val"), ("a", "val")]):
-        folder = root / talker / f"clip{number}"
-        folder.mkdir(parents=True)
-        frames = rng.integers(0, 255, (40, 128, 128, 3), dtype=np.uint8)
-        np.save(folder / "frames.npy", frames)
-        np.save(folder / "landmarks.npy", mean_face() + rng.normal(0, 0.5, (40, 478, 2)).astype(np.float32))
-        np.save(folder / "audio.npy", speech(1.6, 16000, number))
-        np.save(folder / "speech.npy", (np.arange(40) > 8) & (np.arange(40) < 32))
-        row = {"talker": talker, "name": f"clip{number}", "split": split, "frames": 40, "words": []}
-        rows.append({**row, "path": f"{talker}/clip{number}"})
-    (root / "manifest.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
-    return root
-
-
-def _config(prepared: Path, recipe: str = "paper-thin", **data: object) -> TrainingConfig:
-    config = read_config(RECIPES / f"{recipe}.toml", prepared=prepared)
-    network = config.network if recipe == "call" else config.network.model_copy(update={"width": 0.125})
-    small = {"clips": 2, "frames": 5, "decoded": 2, "burn_in": 2, "silence": 3, **data}
-    return config.model_copy(
-        update={
-            "network": network,
-            "data": config.data.model_copy(update=small),
-            "save_every": 100,
-            "check_every": 100,
-            "precision": "fp32",
-        }
-    )
+    return make_clips(tmp_path_factory.mktemp("prepared"))
 
 
 def test_batches_depend_on_seed_and_step_only(prepared: Path) -> None:
-    config = _config(prepared, "call", augment_picture=True, augment_sound=True)
+    config = small_config(prepared, "call", augment_picture=True, augment_sound=True)
     one, two = BatchSource(config), BatchSource(config)
     two.batch(3)
     a, b = one.batch(7), two.batch(7)
@@ -78,7 +46,7 @@ def test_batches_depend_on_seed_and_step_only(prepared: Path) -> None:
 
 
 def test_processes_share_one_batch(prepared: Path) -> None:
-    config = _config(prepared)
+    config = small_config(prepared)
     whole = BatchSource(config).batch(0)
     shares = [BatchSource(config, rank=rank, world=2).batch(0) for rank in range(2)]
     assert torch.equal(whole.frames, torch.cat([share.frames for share in shares]))
@@ -87,7 +55,7 @@ def test_processes_share_one_batch(prepared: Path) -> None:
 
 
 def test_without_augmentation_targets_are_the_clips_frames(prepared: Path) -> None:
-    config = _config(prepared, "call", augment_picture=False, augment_sound=False, silence=0)
+    config = small_config(prepared, "call", augment_picture=False, augment_sound=False, silence=0)
     batch = BatchSource(config).batch(0)
     stock = np.concatenate([np.asarray(c.frames) for c in read_clips(prepared, "train")]).astype(np.float32) / 255
     drawn = batch.targets[0, 0].permute(1, 2, 0).numpy()
@@ -95,14 +63,14 @@ def test_without_augmentation_targets_are_the_clips_frames(prepared: Path) -> No
 
 
 def test_no_talker_drowns_the_others(prepared: Path) -> None:
-    config = _config(prepared)
+    config = small_config(prepared)
     assert BatchSource(config).weights == pytest.approx([3**0.5 / (3**0.5 + 1), 1 / (3**0.5 + 1)])
 
 
 @pytest.mark.parametrize("recipe", ["paper-thin", "call"])
 def test_a_resumed_run_is_the_same_run(prepared: Path, tmp_path: Path, recipe: str) -> None:
     torch.set_num_threads(1)
-    config = _config(prepared, recipe)
+    config = small_config(prepared, recipe)
     straight, broken = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "broken")
     train(config.model_copy(update={"steps": 4}), straight)
     train(config.model_copy(update={"steps": 2}), broken)
@@ -114,7 +82,7 @@ def test_a_resumed_run_is_the_same_run(prepared: Path, tmp_path: Path, recipe: s
 
 
 def test_export_and_warm_start(prepared: Path, tmp_path: Path) -> None:
-    config = _config(prepared).model_copy(update={"steps": 1})
+    config = small_config(prepared).model_copy(update={"steps": 1})
     folder, weights = RunFolder(tmp_path / "run"), tmp_path / "w.safetensors"
     with pytest.raises(CheckpointError, match="no run in"):
         export(config, folder, weights)
@@ -131,12 +99,12 @@ def test_export_and_warm_start(prepared: Path, tmp_path: Path) -> None:
         if value.is_floating_point() and "running" not in name:
             assert torch.equal(state[f"model/network.{name}"], value), name
     with pytest.raises(CheckpointError, match="preset"):
-        train(_config(prepared, "call").model_copy(update={"steps": 1}), RunFolder(tmp_path / "x"), init=weights)
+        train(small_config(prepared, "call").model_copy(update={"steps": 1}), RunFolder(tmp_path / "x"), init=weights)
 
 
 @pytest.mark.slow
 def test_the_log_holds_every_term(prepared: Path, tmp_path: Path) -> None:
-    config = _config(prepared, "call").model_copy(update={"steps": 50, "check_every": 50})
+    config = small_config(prepared, "call").model_copy(update={"steps": 50, "check_every": 50})
     config = config.model_copy(update={"data": config.data.model_copy(update={"frames": 3, "decoded": 1, "clips": 1})})
     train(config, RunFolder(tmp_path))
     with (tmp_path / "log.csv").open(encoding="utf-8") as file:
@@ -147,8 +115,8 @@ def test_the_log_holds_every_term(prepared: Path, tmp_path: Path) -> None:
 
 def test_a_few_steps_on_one_batch_reduce_the_loss(prepared: Path) -> None:
     torch.manual_seed(0)
-    config = _config(prepared, "call")
-    model = Trainee(config.network, config.loss)
+    config = small_config(prepared, "call")
+    model = build_trainee(config.network, config.loss)
     batch = BatchSource(config).batch(0)
     optimiser = torch.optim.Adam(model.parameters(), 1e-3)
     losses = []
@@ -176,7 +144,7 @@ def test_sound_augmentation_is_finite_and_repeatable() -> None:
 
 def test_recipes_are_read_and_mistakes_named(tmp_path: Path) -> None:
     for recipe in RECIPES.glob("*.toml"):
-        assert read_config(recipe).network.preset == recipe.stem
+        assert read_config(recipe).network.preset == recipe.stem.removesuffix("-dcgan")
     bad = tmp_path / "bad.toml"
     bad.write_text('[network]\npreset = "call"\n[data]\nprepared = "x"\nclpis = 3\n')
     with pytest.raises(DataError, match=r"data\.clpis"):

@@ -17,6 +17,9 @@ def train(
     prepared: Annotated[Path | None, typer.Option(help="Prepared data, instead of the recipe's.")] = None,
     init: Annotated[Path | None, typer.Option(help="Weights to start from where the run folder is new.")] = None,
     steps: Annotated[int | None, typer.Option(help="Stop after this many steps in all.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop after so many minutes of training, earlier parts of the run included.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed, instead of the recipe's.")] = None,
     threads: Annotated[int | None, typer.Option(help="Processor threads; default: the library's choice.")] = None,
     export: Annotated[Path | None, typer.Option(help="Write the averaged weights here at the end.")] = None,
@@ -35,7 +38,7 @@ def train(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    settings = read_config(config, prepared=prepared, steps=steps, seed=seed)
+    settings = read_config(config, prepared=prepared, steps=steps, minutes=minutes, seed=seed)
     folder = RunFolder(out)
     console = Console(stderr=True)
     if export_only and export is None:

@@ -35,7 +35,7 @@ __all__ = ["Scorer", "Scores", "evaluate"]
 Scores = dict[str, float | None]
 """One clip's scores under one condition; None where a measure is undefined for it."""
 
-_CODE: Final = ("audio", "evaluation", "face", "model", "stream")
+_CODE: Final = ("audio", "baselines", "evaluation", "face", "model", "stream")
 
 
 @cache

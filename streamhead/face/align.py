@@ -16,6 +16,7 @@ from streamhead.face.landmarks import DLIB_POINTS
 
 __all__ = [
     "EYES",
+    "EYE_DISTANCE",
     "LEFT_EYE",
     "MOUTH",
     "RIGHT_EYE",
@@ -38,6 +39,9 @@ LEFT_EYE: Final = (43.0, 50.0)
 
 RIGHT_EYE: Final = (85.0, 50.0)
 """Where the centre of the eye on the right of the picture lies (x, y)."""
+
+EYE_DISTANCE: Final = RIGHT_EYE[0] - LEFT_EYE[0]
+"""Distance of the eye centres in the canonical square, pixels."""
 
 MOUTH: Final = (slice(74, 122), slice(30, 98))
 """Rows and columns of the mouth region every metric uses."""

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from streamhead.errors import CheckpointError
 from streamhead.model.config import NetworkConfig
-from streamhead.model.network import TalkingHeadNetwork
+from streamhead.model.families import build_network
+from streamhead.model.network import Network
 
 __all__ = ["FORMAT", "Header", "load_network", "read_header", "save_network", "shipped_weights"]
 
@@ -108,7 +109,7 @@ def read_header(path: Path) -> Header:
     return header
 
 
-def load_network(path: Path, preset: str | None = None) -> tuple[TalkingHeadNetwork, Header]:
+def load_network(path: Path, preset: str | None = None) -> tuple[Network, Header]:
     """Read weights into a network in evaluation mode, full precision, on the CPU.
 
     Args:
@@ -125,7 +126,7 @@ def load_network(path: Path, preset: str | None = None) -> tuple[TalkingHeadNetw
         raise CheckpointError(
             f"{path} is of preset {header.network.preset!r}, not {preset!r}; pass --preset or other weights"
         )
-    network = TalkingHeadNetwork(header.network)
+    network = build_network(header.network)
     state = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
     missing, unexpected = network.load_state_dict(state, strict=False)
     lacking = [name for name in missing if not name.endswith("num_batches_tracked")]

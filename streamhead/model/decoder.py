@@ -71,16 +71,21 @@ class VggDecoder(Decoder):
 
 
 class DcganDecoder(Decoder):
-    """Transposed 4x4 convolutions of stride 2, sigmoid (published)."""
+    """Transposed 4x4 convolutions of stride 2, sigmoid (published); for ``masked-rgb`` the mask is a fourth channel."""
+
+    MASK_BIAS = -3.0
+    """Such a mask starts nearly shut: training begins with the first frame and not with a fog before it."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
         s = skip_channels(config)
         ch = config.channels
         self.seed = ConvBlock(config.code_size, ch(512), 4, 1, 0, transposed=True)
-        widths = (ch(512), ch(512), ch(256), ch(128), ch(64), 3)
+        self.masked = config.emits == "masked-rgb"
+        last = 4 if self.masked else 3
+        widths = (ch(512), ch(512), ch(256), ch(128), ch(64), last)
         self.skip_blocks = nn.ModuleList(
-            SkipConvBlock(a, skip, b, 4, 2, 1, transposed=True, activate=b != 3)
+            SkipConvBlock(a, skip, b, 4, 2, 1, transposed=True, activate=b != last)
             for a, skip, b in zip(widths[:-1], reversed(s), widths[1:], strict=True)
         )
 
@@ -89,7 +94,9 @@ class DcganDecoder(Decoder):
         x = self.seed(code[:, :, None, None])
         for block, half in zip(self.skip_blocks, halves, strict=True):
             x = block(x, half)
-        return FaceUpdate.from_rgb(torch.sigmoid(x.float()))
+        x = x.float()
+        mask = torch.sigmoid(x[:, 3:] + self.MASK_BIAS) if self.masked else None
+        return FaceUpdate.from_rgb(torch.sigmoid(x[:, :3]), mask)
 
 
 class Painter(nn.Module):

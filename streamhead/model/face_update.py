@@ -56,10 +56,11 @@ class FaceUpdate:
     rgb: Tensor
 
     @classmethod
-    def from_rgb(cls, rgb: Tensor) -> FaceUpdate:
-        """The update of a network that paints the whole square (the ``paper`` presets): no warp, full mask."""
+    def from_rgb(cls, rgb: Tensor, mask: Tensor | None = None) -> FaceUpdate:
+        """The update of a network that only paints: no warp, and a full mask unless it has one (``paper`` has none)."""
         batch, _, height, width = rgb.shape
-        return cls(rgb.new_zeros(batch, 2, height, width), rgb.new_ones(batch, 1, height, width), rgb)
+        whole = rgb.new_ones(batch, 1, height, width) if mask is None else mask
+        return cls(rgb.new_zeros(batch, 2, height, width), whole, rgb)
 
     @classmethod
     def identity(cls, batch: int = 1, device: torch.device | str = "cpu") -> FaceUpdate:

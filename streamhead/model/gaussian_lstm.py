@@ -17,6 +17,11 @@ class LSTMState:
     hidden: Tensor
     cell: Tensor
 
+    @classmethod
+    def none(cls, batch: int, device: torch.device | str = "cpu") -> LSTMState:
+        """The state of what has none: ``(B, 0, 0)``."""
+        return cls(torch.zeros(batch, 0, 0, device=device), torch.zeros(batch, 0, 0, device=device))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gaussian:
@@ -29,6 +34,11 @@ class Gaussian:
     def std(self) -> Tensor:
         """Standard deviation."""
         return torch.exp(0.5 * self.logvar)
+
+    @classmethod
+    def certain(cls, value: Tensor) -> Gaussian:
+        """The Gaussian of no variance: every sample of it is ``value``."""
+        return cls(value, torch.full_like(value, -torch.inf))
 
     def sample(self, eps: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
         """``mean + std * temperature * eps``: the reparameterised sample for given standard-normal noise."""
@@ -91,16 +101,18 @@ class RecurrentNet(nn.Module):
 class GaussianLSTM(RecurrentNet):
     """The posterior of a modality: q(z_t | x_1..x_t), paper section 3 (q(z|f) and q(z|a) of Figure 2).
 
-    Returns the log variance itself; the released code returns sigma where its KL reads log variance.
+    Returns the log variance itself; the released code returns sigma where its KL reads log variance. With ``certain``
+    there is none: what comes out is a value, not a distribution.
     """
 
-    def __init__(self, inputs: int, hidden: int, z_size: int, layers: int = 1) -> None:
+    def __init__(self, inputs: int, hidden: int, z_size: int, layers: int = 1, *, certain: bool = False) -> None:
         super().__init__(inputs, hidden, layers)
         self.mean = nn.Linear(hidden, z_size)
-        self.logvar = nn.Linear(hidden, z_size)
+        self.logvar = None if certain else nn.Linear(hidden, z_size)
 
     def step(self, chunk: Tensor, state: LSTMState) -> tuple[Gaussian, LSTMState]:
         """``(B, T, inputs)`` -> a Gaussian of ``(B, T, z)`` and the state after the chunk."""
         out, state = self.run(chunk, state)
         with torch.autocast(chunk.device.type, enabled=False):
-            return Gaussian(self.mean(out), self.logvar(out)), state
+            mean = self.mean(out)
+            return (Gaussian.certain(mean) if self.logvar is None else Gaussian(mean, self.logvar(out))), state

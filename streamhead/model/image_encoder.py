@@ -51,7 +51,7 @@ class ImageEncoder(nn.Module):
         # VGG pools once more before its last convolution, as released.
         self.pool = nn.MaxPool2d(2) if config.backbone == "vgg" else nn.Identity()
         self.head = nn.Conv2d(inputs, config.code_size, 8 if config.backbone == "warp" else 4)
-        self.head_norm = nn.BatchNorm2d(config.code_size) if config.emits == "rgb" else nn.Identity()
+        self.head_norm = nn.Identity() if config.emits == "face-update" else nn.BatchNorm2d(config.code_size)
 
     def forward(self, frame: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """``(B, 3, 128, 128)`` in [0, 1] -> code ``(B, code)`` and the skip maps, finest first."""

@@ -1,24 +1,26 @@
 """The networks a call needs, wired together: q(z|audio), the frame predictor, the first frame's encoder, the decoder.
 
-Nothing here keeps state: ``step`` takes the state of B streams and returns the next one.
+:class:`Network` is what engine, trainer and checkpoints know of them, the baselines included. Nothing here keeps state:
+``step`` takes the state of B streams and returns the next one.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from streamhead.model.audio_encoder import audio_encoder
+from streamhead.model.audio_encoder import AudioEncoder, audio_encoder
 from streamhead.model.config import NetworkConfig
-from streamhead.model.decoder import WarpDecoder, decoder
+from streamhead.model.decoder import Decoder, WarpDecoder, decoder
 from streamhead.model.face_update import FaceUpdate
 from streamhead.model.frame_predictor import FramePredictor
 from streamhead.model.gaussian_lstm import Gaussian, GaussianLSTM, LSTMState
 from streamhead.model.image_encoder import ImageEncoder
 
-__all__ = ["NetworkState", "Reference", "TalkingHeadNetwork"]
+__all__ = ["Network", "NetworkState", "Reference", "TalkingHeadNetwork"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +44,7 @@ class NetworkState:
 
     Attributes:
         audio: state of the audio posterior.
-        predictor: state of the frame predictor.
+        predictor: state of the frame predictor; without one, :meth:`LSTMState.none`.
         code: ``(B, code)``, the predictor's picture input: the reference's code or the previous output's.
     """
 
@@ -51,22 +53,25 @@ class NetworkState:
     code: Tensor
 
 
-class TalkingHeadNetwork(nn.Module):
-    """Audio posterior, frame predictor, image encoder and decoder (test-time half of paper Figure 2)."""
+class Network(nn.Module, ABC):
+    """What draws a face from a first frame and sound: encode the one, then a step and a decoding a frame.
+
+    A family says how the sound becomes the code of a frame (:meth:`initial_state`, :meth:`step`); encoders and decoder
+    are the same for all.
+    """
+
+    audio_encoder: AudioEncoder
+    image_encoder: ImageEncoder
+    decoder: Decoder
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.audio_encoder = audio_encoder(config)
-        self.audio_posterior = GaussianLSTM(config.code_size, config.hidden_size, config.z_size)
-        self.image_encoder = ImageEncoder(config)
-        self.predictor = FramePredictor(config)
-        self.decoder = decoder(config)
         self._drawing: torch.dtype | None = None  # None: as it comes, which leaves the choice to autocast
 
     def initialise(self) -> None:
         """Released initialisation, N(0, .02) for convolutions and linear layers of ``paper``; defaults for ``call``."""
-        if self.config.emits == "rgb":
+        if self.config.emits != "face-update":
             for module in self.modules():
                 if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
                     nn.init.normal_(module.weight, 0.0, 0.02)
@@ -75,34 +80,17 @@ class TalkingHeadNetwork(nn.Module):
                 elif isinstance(module, nn.BatchNorm2d):
                     nn.init.normal_(module.weight, 1.0, 0.02)
                     nn.init.zeros_(module.bias)
-        if isinstance(self.decoder, WarpDecoder):
-            self.decoder.reset_heads()
-            self.audio_posterior.awaken()
-            self.predictor.awaken()
 
     def encode_reference(self, square: Tensor) -> Reference:
         """First frames ``(B, 3, 128, 128)`` in [0, 1] -> :class:`Reference`."""
         code, skips = self.image_encoder(square)
         return Reference(square, code, self.decoder.skip_halves(tuple(map(self._to_draw, skips))))
 
+    @abstractmethod
     def initial_state(self, reference: Reference) -> NetworkState:
         """State of streams that have heard nothing."""
-        batch, device = reference.code.shape[0], reference.code.device
-        return NetworkState(
-            self.audio_posterior.initial_state(batch, device),
-            self.predictor.initial_state(batch, device),
-            reference.code,
-        )
 
-    def listen(self, patches: Tensor, state: LSTMState) -> tuple[Gaussian, LSTMState]:
-        """Feature patches ``(B, T, rows, dims)`` -> q(z|a) over T frames and the audio state after them."""
-        codes = self.audio_encoder(patches.flatten(0, 1)).unflatten(0, patches.shape[:2])
-        return self.audio_posterior.step(codes, state)
-
-    def latent(self, q: Gaussian, eps: Tensor, temperature: Tensor | float) -> Tensor:
-        """The latent of a frame: from q(z|a), or, for the unimodal model of eq. 1, from N(0, I), deaf to the sound."""
-        return eps * temperature if self.config.prior == "standard-normal" else q.sample(eps, temperature)
-
+    @abstractmethod
     def step(
         self, patch: Tensor, eps: Tensor, temperature: Tensor | float, state: NetworkState
     ) -> tuple[Tensor, Gaussian, NetworkState]:
@@ -115,13 +103,8 @@ class TalkingHeadNetwork(nn.Module):
             state: of the B streams.
 
         Returns:
-            The code of the frame ``(B, code)``, q(z|a) of ``(B, z)``, and the next state.
+            The code of the frame ``(B, code)``, what the sound says, q(z|a) of ``(B, z)``, and the next state.
         """
-        q, audio = self.listen(patch.unsqueeze(1), state.audio)
-        q = Gaussian(q.mean[:, 0], q.logvar[:, 0])
-        z = self.latent(q, eps, temperature)
-        code, predictor = self.predictor.step(state.code.unsqueeze(1), z.unsqueeze(1), state.predictor)
-        return code[:, 0], q, NetworkState(audio, predictor, state.code)
 
     def decode(self, code: Tensor, reference: Reference) -> FaceUpdate:
         """Codes ``(B, code)`` of frames -> :class:`FaceUpdate`."""
@@ -151,3 +134,52 @@ class TalkingHeadNetwork(nn.Module):
     def parameter_count(self) -> int:
         """Number of parameters."""
         return sum(p.numel() for p in self.parameters())
+
+
+class TalkingHeadNetwork(Network):
+    """Audio posterior, frame predictor, image encoder and decoder (test-time half of paper Figure 2)."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config)
+        self.audio_encoder = audio_encoder(config)
+        certain = config.prior == "none"
+        self.audio_posterior = GaussianLSTM(config.code_size, config.hidden_size, config.z_size, certain=certain)
+        self.image_encoder = ImageEncoder(config)
+        self.predictor = FramePredictor(config)
+        self.decoder = decoder(config)
+
+    def initialise(self) -> None:
+        """See :meth:`Network.initialise`."""
+        super().initialise()
+        if isinstance(self.decoder, WarpDecoder):
+            self.decoder.reset_heads()
+            self.audio_posterior.awaken()
+            self.predictor.awaken()
+
+    def initial_state(self, reference: Reference) -> NetworkState:
+        """See :meth:`Network.initial_state`."""
+        batch, device = reference.code.shape[0], reference.code.device
+        return NetworkState(
+            self.audio_posterior.initial_state(batch, device),
+            self.predictor.initial_state(batch, device),
+            reference.code,
+        )
+
+    def listen(self, patches: Tensor, state: LSTMState) -> tuple[Gaussian, LSTMState]:
+        """Feature patches ``(B, T, rows, dims)`` -> q(z|a) over T frames and the audio state after them."""
+        codes = self.audio_encoder(patches.flatten(0, 1)).unflatten(0, patches.shape[:2])
+        return self.audio_posterior.step(codes, state)
+
+    def latent(self, q: Gaussian, eps: Tensor, temperature: Tensor | float) -> Tensor:
+        """The latent of a frame: from q(z|a), or, for the unimodal model of eq. 1, from N(0, I), deaf to the sound."""
+        return eps * temperature if self.config.deaf else q.sample(eps, temperature)
+
+    def step(
+        self, patch: Tensor, eps: Tensor, temperature: Tensor | float, state: NetworkState
+    ) -> tuple[Tensor, Gaussian, NetworkState]:
+        """See :meth:`Network.step`."""
+        q, audio = self.listen(patch.unsqueeze(1), state.audio)
+        q = Gaussian(q.mean[:, 0], q.logvar[:, 0])
+        z = self.latent(q, eps, temperature)
+        code, predictor = self.predictor.step(state.code.unsqueeze(1), z.unsqueeze(1), state.predictor)
+        return code[:, 0], q, NetworkState(audio, predictor, state.code)

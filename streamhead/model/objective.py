@@ -17,9 +17,9 @@ def kl_divergence(q: Gaussian, p: Gaussian) -> Tensor:
     return 0.5 * (ratio + distance - 1.0 - (q.logvar - p.logvar)).sum(-1)
 
 
-def latent_cost(frames: Gaussian, audio: Gaussian, prior: str) -> Tensor:
-    """Mean over frames of KL[q(z|f) || q(z|a)] (eq. 2), or of KL[q(z|f) || N(0, I)] (eq. 1) for ``standard-normal``."""
-    if prior == "standard-normal":
+def latent_cost(frames: Gaussian, audio: Gaussian | None) -> Tensor:
+    """Mean over frames of KL[q(z|f) || q(z|a)] (eq. 2), or, without q(z|a), of KL[q(z|f) || N(0, I)] (eq. 1)."""
+    if audio is None:
         zero = torch.zeros_like(frames.mean)
-        return kl_divergence(frames, Gaussian(zero, zero)).mean()
+        audio = Gaussian(zero, zero)
     return kl_divergence(frames, audio).mean()

@@ -24,7 +24,7 @@ from torch import Tensor
 from streamhead.model.checkpoint import load_network
 from streamhead.model.face_update import FaceUpdate
 from streamhead.model.layers import fold_batch_norm
-from streamhead.model.network import NetworkState, Reference, TalkingHeadNetwork
+from streamhead.model.network import Network, NetworkState, Reference
 from streamhead.output.frame import Frame
 from streamhead.stream.device import Device
 
@@ -111,7 +111,7 @@ class Engine:
         self.device = Device(device)
         network, self.header = load_network(weights, preset)
         fold_batch_norm(network)
-        self.network: TalkingHeadNetwork = network.to(self.device.torch).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: Network = network.to(self.device.torch).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.requires_grad_(False)
         self.network.draw_in(self.device.drawing_dtype)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="streamhead-engine")

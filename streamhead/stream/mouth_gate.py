@@ -52,6 +52,11 @@ class MouthGate:
         window = ramp(rows.start, rows.stop)[:, None] * ramp(columns.start, columns.stop)[None, :]
         return cls(rest, window[None, None])
 
+    @classmethod
+    def open(cls, rest: FaceUpdate) -> MouthGate:
+        """A gate that holds nothing back."""
+        return cls(rest, torch.zeros_like(rest.mask[:1]))
+
     def apply(self, update: FaceUpdate, ease: float) -> FaceUpdate:
         """``ease`` 0 leaves the update alone, 1 puts the mouth at rest."""
         if ease == 0.0:

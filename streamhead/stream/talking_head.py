@@ -78,7 +78,9 @@ class TalkingHead:
             feature_spec(config.features, config.look_ahead), normalise=config.features == "log-mel"
         )
         self._reference = engine.reference(portrait.square())
-        self._gate = MouthGate.of(engine.rest(self._reference, self._front_end.spec.silence_patch()))
+        rest = engine.rest(self._reference, self._front_end.spec.silence_patch())
+        # A deaf model is to learn nothing of the sound, and the gate would tell it when somebody speaks.
+        self._gate = MouthGate.open(rest) if config.deaf else MouthGate.of(rest)
 
     def with_portrait(self, portrait: Portrait) -> TalkingHead:
         """Another face on the same model: both share one engine, so their sessions are batched together."""

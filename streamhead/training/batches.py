@@ -18,6 +18,7 @@ from torch import Tensor
 
 from streamhead.audio.features import FeatureSpec, extract, feature_spec, patches
 from streamhead.audio.level import TARGET_DB
+from streamhead.baselines.landmark_cascade import mouth_shape
 from streamhead.errors import DataError
 from streamhead.timebase import HOP
 from streamhead.training import geometry
@@ -97,10 +98,12 @@ class Batch:
     Attributes:
         patches: ``(B, burn_in + T, rows, dims)``.
         reference: ``(B, 3, 128, 128)`` first frames.
-        frames: ``(B, T, 3, side, side)``, the frame posterior's input; 64 px for ``call``, 128 px for ``paper``.
+        frames: ``(B, T, 3, side, side)``, the frame posterior's input; 64 px for ``call``, 128 px for ``paper``;
+            ``(B, 0, ...)`` where training does not look at them.
         targets: ``(B, K, 3, 128, 128)``.
         index: ``(B, K)`` which of the T frames the targets are.
         geometry: ``(B, T, 5)``, standardised.
+        shapes: ``(B, T, 40)``, mouths of :func:`mouth_shape`; right where pictures are not altered.
         eps: ``(2, B, T, z)`` standard-normal noise for q(z|f) and q(z|a).
         heard: ``(B,)`` 1 where the clip is to be decoded from q(z|a).
     """
@@ -111,6 +114,7 @@ class Batch:
     targets: Tensor
     index: Tensor
     geometry: Tensor
+    shapes: Tensor
     eps: Tensor
     heard: Tensor
 
@@ -149,19 +153,20 @@ class BatchSource:
         self.weights = sizes**config.data.talker_power / (sizes**config.data.talker_power).sum()
         self.geometry_mean, self.geometry_std = self._geometry_statistics()
 
-    def _sample_clips(self, count: int) -> list[Clip]:
+    def sample_clips(self, count: int) -> list[Clip]:
+        """About so many training clips, evenly over all."""
         step = max(1, len(self.clips) // count)
         return self.clips[::step]
 
     def _geometry_statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        values = np.concatenate([geometry.measure(clip.landmarks) for clip in self._sample_clips(100)])
+        values = np.concatenate([geometry.measure(clip.landmarks) for clip in self.sample_clips(100)])
         return values.mean(0), values.std(0) + 1e-6
 
     def feature_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and reciprocal standard deviation of each feature coefficient, over augmented training sound."""
         rng = np.random.default_rng((self.config.seed, 1))
         rows = []
-        for clip in self._sample_clips(60):
+        for clip in self.sample_clips(60):
             part, _ = self._sound(clip, 0, len(clip.frames), rng)
             rows.append(part.reshape(-1, part.shape[-1]))
         values = np.concatenate(rows)
@@ -224,12 +229,13 @@ class BatchSource:
             # Frame 0 of the window is given, never predicted (paper section 3); it is the first frame as well.
             index = np.maximum(index, 1)
             first = int(numbers[0])
-        frames = clip.frames[numbers]
+        frames = clip.frames[numbers if network.sees_frames else numbers[:0]]
         side = 64 if network.backbone == "warp" else 128
         fine = clip.frames[np.concatenate([[first], numbers[index]])]
         sharp = look.apply(fine)
         sound, _ = self._sound(clip, start - data.burn_in, data.burn_in + span, rng)
-        measures = geometry.measure(np.asarray(clip.landmarks), flipped=look.flipped)[numbers]
+        landmarks = np.asarray(clip.landmarks)
+        measures = geometry.measure(landmarks, flipped=look.flipped)[numbers]
         rho = float(rng.choice([0.0, rng.uniform(0.5, 0.97)]))
         eps = rng.standard_normal((2, span, network.z_size)).astype(np.float32)
         for t in range(1, span):
@@ -241,6 +247,7 @@ class BatchSource:
             "targets": sharp[1:],
             "index": index,
             "geometry": (measures - self.geometry_mean) / self.geometry_std,
+            "shapes": mouth_shape(landmarks)[numbers],
             "eps": eps,
             "heard": np.float32(rng.random() < self.config.loss.audio_share),
         }

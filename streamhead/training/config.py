@@ -62,6 +62,8 @@ class LossConfig(_Section):
     """Weight of reading five mouth and lid measures off z and off the mean of q(z|a)."""
     articulation: float = 0.0
     """Weight of the mouth's measures once more, less their moving average over a word: what each syllable does."""
+    landmarks: float = 1.0
+    """Weight of the squared error of ``landmark-cascade``'s mouth landmarks, in eye distances."""
     audio_share: float = Field(default=0.0, ge=0.0, le=1.0)
     """Share of clips whose frames are decoded from q(z|a) instead of q(z|f)."""
 
@@ -89,6 +91,8 @@ class TrainingConfig(_Section):
     loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     steps: int = Field(default=100_000, ge=1)
+    minutes: float | None = Field(default=None, gt=0.0)
+    """Wall time to train for, over all the times the run was resumed, validations not counted; None for no limit."""
     seed: int = 0
     precision: Literal["bf16", "fp32"] = "bf16"
     save_every: int = 200

@@ -7,10 +7,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EYE_DISTANCE", "MEASURES", "MOUTH_MEASURES", "measure"]
+from streamhead.face.align import EYE_DISTANCE
 
-EYE_DISTANCE: Final = 42.0
-"""Distance of the eye centres in the canonical square, pixels."""
+__all__ = ["MEASURES", "MOUTH_MEASURES", "measure"]
 
 _PAIRS: Final = {
     "inner lips": (13, 14),

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from types import FrameType
 
 import numpy as np
@@ -21,14 +22,15 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
+from streamhead.baselines.trainees import build_trainee
 from streamhead.errors import CheckpointError
 from streamhead.face.align import mean_face
 from streamhead.model.checkpoint import Header, load_network, save_network
-from streamhead.model.network import TalkingHeadNetwork
+from streamhead.model.families import build_network
+from streamhead.model.network import Network
 from streamhead.training.batches import BatchSource, Clip, read_clips
 from streamhead.training.config import OptimiserConfig, TrainingConfig
 from streamhead.training.run_folder import Ema, RunFolder
-from streamhead.training.trainee import Trainee
 from streamhead.training.validate import draw_clip, save_strip, score
 
 __all__ = ["export", "train"]
@@ -112,13 +114,13 @@ def export(config: TrainingConfig, folder: RunFolder, path: Path) -> None:
         raise CheckpointError(
             f"no run in {folder.path}; train first with `streamhead train CONFIG --out {folder.path}`"
         )
-    model = Trainee(config.network, config.loss)
+    model = build_trainee(config.network, config.loss)
     ema = Ema(model.network, config.optimiser.ema)
     step = folder.load(model, ema, _optimiser(model.parameters(), config.optimiser))
     save_network(path, ema.values, _header(config, step))
 
 
-def _check(network: TalkingHeadNetwork, clips: list[Clip], log: _Log, strip: Path) -> None:
+def _check(network: Network, clips: list[Clip], log: _Log, strip: Path) -> None:
     for number, clip in enumerate(clips):
         other = next((c for c in clips[number + 1 :] + clips[:number] if c.talker == clip.talker), None)
         real, drawn = np.asarray(clip.frames), draw_clip(network, clip)
@@ -135,7 +137,7 @@ def _check(network: TalkingHeadNetwork, clips: list[Clip], log: _Log, strip: Pat
 def train(
     config: TrainingConfig, folder: RunFolder, *, init: Path | None = None, console: Console | None = None
 ) -> int:
-    """Train until ``config.steps`` or until asked to stop; resumes from the folder if it holds a run.
+    """Train until ``config.steps`` or ``config.minutes`` or until asked to stop; resumes a run the folder holds.
 
     Args:
         config: the run.
@@ -159,9 +161,9 @@ def train(
     )
     torch.manual_seed(config.seed)
     source = BatchSource(config, rank=rank, world=world)
-    model = Trainee(config.network, config.loss)
+    model = build_trainee(config.network, config.loss)
     network = model.network
-    network.audio_encoder.mean, network.audio_encoder.scale = source.feature_statistics()
+    model.adopt(source)
     if init is not None and not folder.state.is_file():
         network.load_state_dict(load_network(init, config.network.preset)[0].state_dict())
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -170,14 +172,22 @@ def train(
     optimiser = _optimiser(model.parameters(), config.optimiser)
     ema = Ema(network, config.optimiser.ema)
     first = folder.load(model, ema, optimiser) if folder.state.is_file() else 0
-    wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world > 1 else model
+    # Of the audio nets of the unimodal model, nothing is trained.
+    wrapped = (
+        DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=config.network.deaf)
+        if world > 1
+        else model
+    )
     val = _held_out(config)
     log = _Log(folder.path) if rank == 0 else None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     done = first
+    began = perf_counter() - folder.seconds
+    limit = float("inf") if config.minutes is None else 60.0 * config.minutes
+    last = first if _agree(perf_counter() - began >= limit, world) else config.steps
     with _stop_asked() as stop, Progress(*columns, console=console, disable=rank != 0) as bar:
         task = bar.add_task("training", total=config.steps, completed=first)
-        for step, batch in source.stream(first, config.steps):
+        for step, batch in source.stream(first, last):
             model.train()
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
                 terms = wrapped(batch.to(device))
@@ -193,15 +203,18 @@ def train(
                 for name, value in terms.items():
                     log.add(name, float(value.detach()))
                 log.add("gradient norm", float(norm))
-                bar.update(task, completed=done, description=f"loss {log.mean('loss'):.5f} kl {log.mean('kl'):.2f}")
+                divergence = f" kl {log.mean('kl'):.2f}" if "kl" in terms else ""
+                bar.update(task, completed=done, description=f"loss {log.mean('loss'):.5f}{divergence}")
                 if done % config.check_every == 0:
+                    paused = perf_counter()
                     averaged = _averaged(config, ema, device)
                     _check(averaged, val, log, folder.path / "strips" / f"{done:06d}.png")
+                    began += perf_counter() - paused  # a look at the face is no training
                 if done % 50 == 0:
                     log.write(done)
-            ending = _agree(bool(stop), world)
+            ending = _agree(bool(stop) or perf_counter() - began >= limit, world)
             if rank == 0 and (done % config.save_every == 0 or ending or done == config.steps):
-                folder.save(model, ema, optimiser, done)
+                folder.save(model, ema, optimiser, done, perf_counter() - began)
             if ending:
                 break
     if world > 1:
@@ -218,8 +231,8 @@ def _held_out(config: TrainingConfig) -> list[Clip]:
     return clips[::step][:CHECKED_CLIPS]
 
 
-def _averaged(config: TrainingConfig, ema: Ema, device: torch.device) -> TalkingHeadNetwork:
-    network = TalkingHeadNetwork(config.network)
+def _averaged(config: TrainingConfig, ema: Ema, device: torch.device) -> Network:
+    network = build_network(config.network)
     network.load_state_dict(ema.values)
     return network.to(device).eval()
 

@@ -38,6 +38,8 @@ class Look:
         # A reduced frame takes the middle between its pixels: bilinear sampling there is their mean.
         source = self.source if side == SIZE else cv2.resize(self.source, (side, side), interpolation=cv2.INTER_AREA)
         x, y = np.ascontiguousarray(source[..., 0]), np.ascontiguousarray(source[..., 1])
+        if not len(frames):
+            return np.zeros((0, side, side, 3), np.float32)
         taken = np.stack([cv2.remap(f, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for f in frames])
         curve = (np.arange(256, dtype=np.float32) / 255.0) ** np.float32(self.gamma)
         colour = cv2.transform(curve[taken].reshape(-1, side, 3), np.column_stack((self.mix, self.offset)))

@@ -48,8 +48,8 @@ class RunFolder:
         """The file a run resumes from."""
         return self.path / "state.safetensors"
 
-    def save(self, model: nn.Module, ema: Ema, optimiser: Optimizer, step: int) -> None:
-        """Write the state; a crash while writing leaves the last one whole."""
+    def save(self, model: nn.Module, ema: Ema, optimiser: Optimizer, step: int, seconds: float = 0.0) -> None:
+        """Write the state and the wall time it took; a crash while writing leaves the last one whole."""
         tensors: dict[str, Tensor] = {f"model/{k}": v for k, v in model.state_dict().items()}
         tensors |= {f"ema/{k}": v for k, v in ema.values.items()}
         numbers: dict[str, Any] = {}
@@ -61,9 +61,17 @@ class RunFolder:
                     numbers[f"{index}/{key}"] = value
         self.path.mkdir(parents=True, exist_ok=True)
         fresh = self.state.with_suffix(".new")
-        metadata = {"step": str(step), "optimiser": json.dumps(numbers)}
+        metadata = {"step": str(step), "seconds": f"{seconds:.1f}", "optimiser": json.dumps(numbers)}
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, fresh, metadata)
         os.replace(fresh, self.state)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time that went into the state so far; 0 where there is none."""
+        if not self.state.is_file():
+            return 0.0
+        with safe_open(self.state, "pt") as file:
+            return float(file.metadata().get("seconds", 0.0))
 
     def load(self, model: nn.Module, ema: Ema, optimiser: Optimizer) -> int:
         """Restore everything; returns the next step.

@@ -13,14 +13,14 @@ from torch import Tensor
 from streamhead.audio.features import extract, feature_spec, patches
 from streamhead.audio.level import TARGET_DB
 from streamhead.face.align import MOUTH
-from streamhead.model.network import TalkingHeadNetwork
+from streamhead.model.network import Network
 from streamhead.timebase import HOP
 from streamhead.training.batches import Clip
 
 __all__ = ["draw_clip", "save_strip", "score"]
 
 
-def _patches(network: TalkingHeadNetwork, clip: Clip) -> Tensor:
+def _patches(network: Network, clip: Clip) -> Tensor:
     spec = feature_spec(network.config.features, network.config.look_ahead)
     count = len(clip.frames)
     sound = np.zeros((count + spec.look_ahead + 1) * HOP, np.float32)
@@ -36,7 +36,7 @@ def _patches(network: TalkingHeadNetwork, clip: Clip) -> Tensor:
 
 
 @torch.no_grad()
-def draw_clip(network: TalkingHeadNetwork, clip: Clip, sound: Clip | None = None) -> NDArray[np.uint8]:
+def draw_clip(network: Network, clip: Clip, sound: Clip | None = None) -> NDArray[np.uint8]:
     """Frames ``(T, 128, 128, 3)`` drawn from a clip's first frame and a clip's sound, temperature 0."""
     device = next(network.parameters()).device
     square = torch.from_numpy(np.array(clip.frames[0])).permute(2, 0, 1)[None].float().to(device) / 255.0
