@@ -14,6 +14,7 @@ from streamhead import __version__
 from streamhead.cli.devices import devices
 from streamhead.cli.doctor import doctor
 from streamhead.cli.evaluate import evaluate
+from streamhead.cli.figures import figures
 from streamhead.cli.prepare import prepare
 from streamhead.cli.render import render
 from streamhead.cli.serve import serve
@@ -75,6 +76,7 @@ def _options(
 
 for _command in (render, serve, prepare, train, evaluate, devices, doctor):
     app.command()(_command)
+app.add_typer(figures, name="figures")
 
 
 def main() -> None:
