@@ -29,7 +29,8 @@ def _faces(count: int) -> np.ndarray:
 def test_the_distance_is_of_centred_mouths() -> None:
     real = _faces(6)
     assert len(set(MOUTH_POINTS)) == 20
-    assert landmark_distance(real, real + np.array([5.0, -3.0])) == pytest.approx(0.0, abs=1e-9)  # where it is does not count
+    # Where the mouth is does not count.
+    assert landmark_distance(real, real + np.array([5.0, -3.0])) == pytest.approx(0.0, abs=1e-9)
     drawn = real.copy()
     drawn[:, MOUTH_POINTS[:10], 1] += 4.0
     # Half of the points 4 px lower moves the centre by 2, which leaves 2 px for each point.

@@ -18,6 +18,7 @@ from streamhead.cli.figures import figures
 from streamhead.cli.prepare import prepare
 from streamhead.cli.render import render
 from streamhead.cli.serve import serve
+from streamhead.cli.study import study
 from streamhead.cli.train import train
 from streamhead.errors import StreamheadError
 
@@ -26,6 +27,7 @@ __all__ = ["app", "main"]
 _EXTRAS: Final = {
     "aiohttp": "webrtc",
     "aiortc": "webrtc",
+    "krippendorff": "study",
     "prometheus_client": "webrtc",
     "skimage": "metrics",
     "tensorboard": "train",
@@ -77,6 +79,7 @@ def _options(
 for _command in (render, serve, prepare, train, evaluate, devices, doctor):
     app.command()(_command)
 app.add_typer(figures, name="figures")
+app.add_typer(study, name="study")
 
 
 def main() -> None:
