@@ -228,7 +228,9 @@ def _cell(row: Mapping[str, Any], key: str) -> str:
     value, low, high = row[key], row[f"{key}_low"], row[f"{key}_high"]
     if value is None:
         return "-"
-    return f"{value:.2f}" if low is None else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    digits = 3 if key.startswith("ssim") else 2
+    interval = "" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{value:.{digits}f}{interval}"
 
 
 def write(out: Path, rows: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[str, Any]]) -> list[Path]:

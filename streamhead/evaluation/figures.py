@@ -217,8 +217,8 @@ def draw_takes(
         raise DataError("takes are drawn by a model at a temperature above 0; name one with --system")
     paths = []
     with Scorer(plan) as scorer:
-        for done, pair in enumerate(pairs):
-            progress(done, len(pairs))
+        progress(0, len(pairs))
+        for done, pair in enumerate(pairs, 1):
             clip = pair.clip
             index = moments(clip, "grid")
             for model in models:
@@ -239,6 +239,7 @@ def draw_takes(
                 ]
                 picture = strip(dict(zip(labels, shown, strict=True)), range(len(index)), names=index)
                 paths.append(save(folder / f"{clip.talker}-{clip.name}-{model.name}.png", picture))
+            progress(done, len(pairs))
     return paths
 
 
