@@ -179,7 +179,7 @@ def draw_map(takes: NDArray[np.uint8], real: NDArray[np.uint8]) -> Image.Image:
     for label, values in maps.items():
         grey = np.clip(values / max(white, 1e-6) * 255, 0, 255).astype(np.uint8)
         rows[f"{label}, white = {white:.0f}"] = np.repeat(grey[None, ..., None], 3, axis=-1)
-    return strip(rows, [0])
+    return strip(rows, [0], titles=[""])
 
 
 def summarise(lines: Sequence[Mapping[str, Any]], plan: Plan, takes: int) -> list[dict[str, Any]]:

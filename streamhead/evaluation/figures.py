@@ -66,14 +66,14 @@ def moments(clip: Clip, layout: Layout) -> NDArray[np.int64]:
 def strip(
     rows: Mapping[str, NDArray[np.uint8]],
     index: Sequence[int] | NDArray[np.int64],
-    names: Sequence[int] | NDArray[np.int64] | None = None,
+    titles: Sequence[str] | None = None,
 ) -> Image.Image:
     """A picture with one row of frames for each label, and the frames' numbers above.
 
     Args:
         rows: label -> frames ``(T, height, width, 3)`` RGB, all of one size; a row that is too short ends in white.
         index: which frames.
-        names: their numbers, where they are not the index.
+        titles: what stands above them instead.
     """
     height, width = next(iter(rows.values())).shape[1:3]
     sheet = Image.new("RGB", (_LABEL_WIDTH + width * len(index), _LABEL_HEIGHT + height * len(rows)), _PAPER)
@@ -81,8 +81,8 @@ def strip(
     font = ImageFont.load_default(_TEXT_SIZE)
     for column, t in enumerate(index):
         centre = _LABEL_WIDTH + width * column + width // 2
-        name = t if names is None else names[column]
-        draw.text((centre, _LABEL_HEIGHT // 2), f"t = {name}", _INK, font, anchor="mm")
+        title = f"t = {t}" if titles is None else titles[column]
+        draw.text((centre, _LABEL_HEIGHT // 2), title, _INK, font, anchor="mm")
         for line, frames in enumerate(rows.values()):
             if t < len(frames):
                 place = (_LABEL_WIDTH + width * column, _LABEL_HEIGHT + height * line)
@@ -237,7 +237,9 @@ def draw_takes(
                     *(f"{model.name}, T {temperature:g}, seed {seed}" for seed in seeds),
                     f"difference, white = {apart.max():.0f}, of 255",
                 ]
-                picture = strip(dict(zip(labels, shown, strict=True)), range(len(index)), names=index)
+                picture = strip(
+                    dict(zip(labels, shown, strict=True)), range(len(index)), titles=[f"t = {t}" for t in index]
+                )
                 paths.append(save(folder / f"{clip.talker}-{clip.name}-{model.name}.png", picture))
             progress(done, len(pairs))
     return paths
