@@ -21,9 +21,9 @@ from streamhead.cli.evaluate import evaluate as evaluate_command
 from streamhead.errors import CheckpointError, DataError, OutputError
 from streamhead.evaluation import tables
 from streamhead.evaluation.evaluate import Scorer, Scores, evaluate
-from streamhead.evaluation.figures import busiest, strip
+from streamhead.evaluation.figures import busiest, save, strip
 from streamhead.evaluation.generate import generate, head_of, take_seed
-from streamhead.evaluation.plan import STILL, Model, Pair, Plan, choose_clips
+from streamhead.evaluation.plan import REENCODED, STILL, Condition, Model, Pair, Plan, choose_clips
 from streamhead.face.align import mean_face
 from streamhead.timebase import HOP
 
@@ -101,7 +101,8 @@ def test_the_choice_of_clips(prepared: Path) -> None:
     names = [(pair.clip.talker, pair.clip.name, pair.other and pair.other.name) for pair in pairs]
     assert names == [("a", "one", "two"), ("a", "two", "one"), ("b", "one", None)]
     assert [pair.clip.talker for pair in choose_clips(prepared, "test", talkers=["b"])] == ["b"]
-    few = choose_clips(prepared, "test", limit=1, seed=3)
+    assert len(choose_clips(prepared, "test", limit=2)) == 2
+    few = choose_clips(prepared, "test", per_talker=1, seed=3)
     assert [pair.clip.talker for pair in few] == ["a", "b"]
     assert few[0].other is not None  # the other clip need not be among those scored
     with pytest.raises(DataError, match="no clip of split 'val'"):
@@ -119,15 +120,18 @@ def test_the_other_clip_shares_no_words_by_being_next(tmp_path: Path) -> None:
 
 def test_the_still_row(prepared: Path) -> None:
     pair = choose_clips(prepared, "test")[0]
-    with Scorer(Plan(None)) as scorer:
-        (scores,) = scorer.score(pair)
-    assert scores is not None
+    with Scorer(Plan()) as scorer:
+        scores, reencoded = scorer.score(pair)
+    assert scores is not None and reencoded is not None
     frames = np.asarray(pair.clip.frames, np.float64) / 255
     expected = np.mean([-10 * np.log10(np.mean((frame - frames[0]) ** 2)) for frame in frames[1:]])
     assert scores["psnr"] == pytest.approx(expected)
     assert scores["correlation"] == 0.0 and scores["lag"] is None and scores["faceless_frames"] == 0
     assert scores["std_ratio"] == pytest.approx(0.0, abs=1e-9)
-    assert scores["eye_psnr"] == 100.0
+    assert scores["eye_psnr"] == 100.0 and scores["blinks"] == 0.0
+    assert reencoded["correlation"] is not None and reencoded["correlation"] > 0.9 and reencoded["lag"] == 0
+    assert reencoded["psnr"] is not None and scores["psnr"] < reencoded["psnr"] < 100.0
+    assert reencoded["lmd"] is not None and scores["lmd"] is not None and reencoded["lmd"] < 0.5 * scores["lmd"]
 
 
 def test_a_system_that_is_right_and_one_that_lags(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +139,7 @@ def test_a_system_that_is_right_and_one_that_lags(prepared: Path, monkeypatch: p
     real = np.asarray(pair.clip.frames)
 
     def score(frames: np.ndarray) -> dict[str, float | None]:
-        plan = Plan(Model(Path("none"), "call", "0"), temperatures=(0.0,))
+        plan = Plan((Model(Path("none"), "call", "0"),), temperatures=(0.0,))
         monkeypatch.setattr(Scorer, "draw", lambda self, pair, condition: frames)
         with Scorer(plan) as scorer:
             scores = scorer.score(pair)[0]
@@ -151,10 +155,10 @@ def test_a_system_that_is_right_and_one_that_lags(prepared: Path, monkeypatch: p
 
 def test_generated_frames_are_the_products(prepared: Path, weights: Path) -> None:
     one, two, _ = choose_clips(prepared, "test")
-    plan = Plan(Model.of(weights))
+    plan = Plan((Model.of(weights),))
     with Scorer(plan) as scorer:
-        own, at_one, other, other_at_one, still = (scorer.draw(one, condition) for condition in plan.conditions)
-        head = head_of(scorer.engine, one.clip)
+        own, at_one, other, other_at_one, still, _ = (scorer.draw(one, condition) for condition in plan.conditions)
+        head = head_of(scorer.engine(Model.of(weights)), one.clip)
         again = generate(head, one.clip, one.clip, seed=0, temperature=1.0)
         second = generate(head, one.clip, one.clip, seed=1, temperature=1.0)
         heard = generate(head, one.clip, two.clip, seed=0, temperature=0.0)
@@ -190,12 +194,12 @@ def test_estimates_are_deterministic_and_cover() -> None:
 
 def test_tables_keep_talkers_apart_and_say_what_they_are(prepared: Path, tmp_path: Path) -> None:
     pairs = choose_clips(prepared, "test")
-    plan = Plan(Model(Path("w"), "call", "abcdef0123456789"), temperatures=(0.0,), seed=7)
+    plan = Plan((Model(Path("w"), "call", "abcdef0123456789"),), temperatures=(0.0,), seed=7)
     blank: Scores = {**{measure.key: 0.5 for measure in tables.MEASURES}, "faceless_frames": 0}
     scores: list[list[Scores | None]] = [
-        [{**blank, "psnr": 20.0}, {**blank, "psnr": 10.0}, {**blank, "psnr": 15.0, "lag": None}],
-        [{**blank, "psnr": 30.0}, {**blank, "psnr": 11.0}, {**blank, "psnr": 16.0, "lag": None}],
-        [{**blank, "psnr": 40.0}, None, {**blank, "psnr": 17.0, "lag": None}],
+        [{**blank, "psnr": 20.0}, {**blank, "psnr": 10.0}, {**blank, "psnr": 15.0, "lag": None}, None],
+        [{**blank, "psnr": 30.0}, {**blank, "psnr": 11.0}, {**blank, "psnr": 16.0, "lag": None}, None],
+        [{**blank, "psnr": 40.0}, None, {**blank, "psnr": 17.0, "lag": None}, None],
     ]
     rows = tables.summarise(pairs, plan, scores)
     assert [(row["talker"], row["row"], row["clips"], row["psnr"]) for row in rows] == [
@@ -204,6 +208,9 @@ def test_tables_keep_talkers_apart_and_say_what_they_are(prepared: Path, tmp_pat
         ("a", "still first frame", 2, 15.5),
         ("b", "call, T 0", 1, 40.0),
         ("b", "still first frame", 1, 17.0),
+        ("all", "call, T 0", 3, 30.0),
+        ("all", "call, T 0, another clip's audio", 2, 10.5),
+        ("all", "still first frame", 3, 16.0),
     ]
     assert rows[2]["lag"] is None and rows[3]["psnr_low"] is None
     tables.write(tmp_path, rows, plan)
@@ -215,42 +222,59 @@ def test_tables_keep_talkers_apart_and_say_what_they_are(prepared: Path, tmp_pat
     with (tmp_path / "table.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert [float(line["psnr"]) for line in lines] == [row["psnr"] for row in rows]
+    tex = (tmp_path / "table.tex").read_text()
+    assert tex.count(r"\begin{tabular}{lr") == 3 and "25.00 {\\scriptsize [" in tex and tex.count(r"\begin") == 6
     text = (tmp_path / "table.md").read_text()
     console = Console(width=120)
     with console.capture() as capture:
         tables.show(console, rows, plan)
     for shown in (text, capture.get()):
-        for part in ("25.00", "still first frame", "split test, protocol standard", "call abcdef012345", "seed 7"):
+        for part in (
+            "25.00",
+            "still first frame",
+            "split test, protocol standard",
+            "call abcdef012345",
+            "3 clips",
+            "seed 7",
+        ):
             assert part in " ".join(shown.split()), part
 
 
-def test_scores_are_cached_by_weights_clip_and_settings(
-    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pairs = choose_clips(prepared, "test", talkers=["b"])
-    plan = Plan(None)
-    first = evaluate(pairs, plan, cache=tmp_path)
-    scored: list[Pair] = []
+def _counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Rows that are scored from now on, not taken from a cache."""
+    scored: list[str] = []
     real = Scorer._score
 
-    def counted(self: Scorer, pair: Pair) -> list[Scores | None]:
-        scored.append(pair)
-        return real(self, pair)
+    def counted(self: Scorer, pair: Pair, condition: Condition) -> Scores | None:
+        scored.append(condition.label)
+        return real(self, pair, condition)
 
     monkeypatch.setattr(Scorer, "_score", counted)
-    assert evaluate(pairs, plan, cache=tmp_path) == first and not scored
+    return scored
+
+
+def test_scores_are_cached_by_weights_clip_and_settings(
+    prepared: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = choose_clips(prepared, "test", talkers=["b"])
+    plan = Plan()
+    scored = _counted(monkeypatch)
+    first = evaluate(pairs, plan, cache=tmp_path)
+    assert scored == [STILL.label, REENCODED.label]
+    assert evaluate(pairs, plan, cache=tmp_path) == first and len(scored) == 2
     evaluate(pairs, replace(plan, seed=1), cache=tmp_path)
-    assert len(scored) == 1
-    changed = Plan(Model(Path("w"), "call", "other"), temperatures=())
-    evaluate(pairs, changed, cache=tmp_path)
-    assert len(scored) == 2
+    assert len(scored) == 4
+    scored.clear()
+    more = evaluate(pairs, replace(plan, systems=(Model.of(weights, name="new"),), temperatures=(0.0,)), cache=tmp_path)
+    assert scored == ["new, T 0", "new, T 0, another clip's audio"]  # the controls are known already
+    assert more[0][2:] == first[0]
     assert not list(tmp_path.glob("*.new"))
 
 
 @pytest.mark.slow
 def test_processes_change_nothing(prepared: Path, weights: Path) -> None:
     pairs = choose_clips(prepared, "test")[1:]
-    plan = Plan(Model.of(weights), temperatures=(1.0,))
+    plan = Plan((Model.of(weights),), temperatures=(1.0,))
     threads = torch.get_num_threads()
     seen: list[tuple[int, int]] = []
     alone = evaluate(pairs, plan, progress=lambda *counts: seen.append(counts))
@@ -263,7 +287,7 @@ def test_a_damaged_clip_is_named(prepared: Path) -> None:
     pair = choose_clips(prepared, "test")[0]
     gone = replace(pair.clip, folder=prepared / "gone")
     with pytest.raises(DataError, match="gone cannot be read"):
-        evaluate([Pair(gone, None)], Plan(None))
+        evaluate([Pair(gone, None)], Plan())
 
 
 def test_strips(tmp_path: Path) -> None:
@@ -273,7 +297,7 @@ def test_strips(tmp_path: Path) -> None:
     assert len(index) == 12 and (np.diff(index) == 3).all() and index[0] >= 20 and index[-1] < 60
     assert list(busiest(np.ones(5, bool))) == [0, 3]
     real = np.arange(75, dtype=np.uint8)[:, None, None, None] * np.ones((1, 128, 128, 3), np.uint8)
-    strip(tmp_path / "deep" / "strip.png", {"real": real, "call, T 0": 255 - real}, index)
+    save(tmp_path / "deep" / "strip.png", strip({"real": real, "call, T 0": 255 - real}, index))
     picture = np.asarray(Image.open(tmp_path / "deep" / "strip.png"))
     body = picture[picture.shape[0] - 256 :, picture.shape[1] - 12 * 128 :]
     for column, t in enumerate(index):
@@ -291,16 +315,19 @@ def command() -> typer.Typer:
 
 def test_the_command(command: typer.Typer, prepared: Path, weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    options = ["--weights", str(weights), "--temperature", "0", "--talkers", "a", "--clips", "1", "--strip", "1"]
+    options = ["--weights", str(weights), "--temperature", "0", "--talkers", "a", "--per-talker", "1", "--strip", "1"]
     result = CliRunner().invoke(command, [str(prepared), *options, "--out", str(out)])
     assert result.exit_code == 0, result.output
     rows = json.loads((out / "table.json").read_text())["rows"]
-    assert [row["row"] for row in rows] == ["call, T 0", "call, T 0, another clip's audio", "still first frame"]
+    controls = ["still first frame", "ground truth re-encoded"]
+    assert [row["row"] for row in rows] == ["call, T 0", "call, T 0, another clip's audio", *controls]
     assert rows[0]["weights"] == Model.of(weights).sha256 and rows[0]["clips"] == 1
-    (clip,) = (out / "clips").glob("a-*.json")
-    kept = json.loads(clip.read_text())["scores"]
-    assert kept[2]["psnr"] == pytest.approx(rows[2]["psnr"])
-    assert {path.suffix for path in out.iterdir() if path.is_file()} == {".json", ".csv", ".md"}
+    assert rows[2]["weights"] is None and {row["protocol"] for row in rows} == {"standard"}
+    kept = [json.loads(clip.read_text()) for clip in (out / "clips").glob("a-*.json")]
+    assert {one["row"]: one["scores"]["psnr"] for one in kept} == {
+        row["row"]: pytest.approx(row["psnr"]) for row in rows
+    }
+    assert {path.suffix for path in out.iterdir() if path.is_file()} == {".json", ".csv", ".md", ".tex"}
     (strip_path,) = (out / "strips").glob("*.png")
     assert Image.open(strip_path).size[1] > 2 * 128
     assert "still first" in result.output and "weights call" in result.output
@@ -314,7 +341,13 @@ def test_the_command_names_what_is_wrong(command: typer.Typer, prepared: Path, w
     blocked = prepared / "manifest.jsonl" / "out"
     unwritable = run(command, [str(prepared), "--weights", str(weights), "--out", str(blocked)])
     assert isinstance(unwritable.exception, OutputError)
-    for options in (["--temperature", "warm"], ["--temperature", "0,-1"], ["--strip", "1"], ["--jobs", "0"]):
+    for options in (
+        ["--temperature", "warm"],
+        ["--temperature", "0,-1"],
+        ["--strip", "1"],
+        ["--jobs", "0"],
+        ["--protocol", "x"],
+    ):
         assert run(command, [str(prepared), "--weights", str(weights), *options]).exit_code == 2
 
 
@@ -323,20 +356,35 @@ def test_stopping_keeps_what_is_done(
 ) -> None:
     scored: list[str] = []
 
-    def stop_at_the_second(self: Scorer, pair: Pair) -> list[Scores | None]:
-        scored.append(f"{pair.clip.talker} {pair.clip.name}")
-        if len(scored) == 2:
+    def stop_at_the_third(self: Scorer, pair: Pair, condition: Condition) -> Scores | None:
+        scored.append(f"{pair.clip.talker} {pair.clip.name} {condition.label}")
+        if len(scored) == 3:
             raise KeyboardInterrupt
-        one: Scores = {**{measure.key: 0.5 for measure in tables.MEASURES}, "faceless_frames": 0}
-        return [one for _ in self.plan.conditions]
+        return {**{measure.key: 0.5 for measure in tables.MEASURES}, "faceless_frames": 0}
 
-    monkeypatch.setattr(Scorer, "_score", stop_at_the_second)
-    arguments = [str(prepared), "--weights", str(weights), "--out", str(tmp_path)]
+    monkeypatch.setattr(Scorer, "_score", stop_at_the_third)
+    arguments = [
+        str(prepared),
+        "--weights",
+        str(weights),
+        "--temperature",
+        "0",
+        "--talkers",
+        "b",
+        "--out",
+        str(tmp_path),
+    ]
     stopped = CliRunner().invoke(command, arguments)
     assert stopped.exit_code == 130 and "the same command goes on" in stopped.output
-    assert len(list((tmp_path / "clips").glob("*.json"))) == 1 and not (tmp_path / "table.json").exists()
+    assert len(list((tmp_path / "clips").glob("*.json"))) == 2 and not (tmp_path / "table.json").exists()
     assert CliRunner().invoke(command, arguments).exit_code == 0
-    assert scored == ["a one", "a two", "a two", "b one"]
+    assert [row.removeprefix("b one ") for row in scored] == [
+        "call, T 0",
+        "call, T 0, another clip's audio",
+        "still first frame",
+        "still first frame",
+        "ground truth re-encoded",
+    ]
 
 
 def test_a_clip_of_grid(grid: Path, tmp_path: Path) -> None:
@@ -346,12 +394,12 @@ def test_a_clip_of_grid(grid: Path, tmp_path: Path) -> None:
     clip = next(clip for clip in find_clips(grid, {}) if clip.talker == "s4")
     prepare([replace(clip, split="test")], tmp_path)
     (pair,) = choose_clips(tmp_path, "test")
-    with Scorer(Plan(None)) as scorer:
-        (scores,) = scorer.score(pair)
+    with Scorer(Plan()) as scorer:
+        scores, reencoded = scorer.score(pair)
     assert scores is not None and scores["faceless_frames"] == 0
+    assert reencoded is not None and reencoded["correlation"] is not None and reencoded["correlation"] > 0.8
     assert scores["correlation"] == 0.0
     # A talking head is mostly at rest: doing nothing scores well, but not at the mouth.
     for measure, low, high in (("ssim", 0.75, 0.97), ("psnr", 24, 36), ("mouth_psnr", 24, 36)):
         value = scores[measure]
         assert value is not None and low < value < high, measure
-    assert STILL.label == "still first frame"

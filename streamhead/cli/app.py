@@ -14,10 +14,12 @@ from streamhead import __version__
 from streamhead.cli.devices import devices
 from streamhead.cli.doctor import doctor
 from streamhead.cli.evaluate import evaluate
+from streamhead.cli.figures import figures
 from streamhead.cli.portrait import app as portrait
 from streamhead.cli.prepare import prepare
 from streamhead.cli.render import render
 from streamhead.cli.serve import serve
+from streamhead.cli.study import study
 from streamhead.cli.train import train
 from streamhead.errors import StreamheadError
 
@@ -27,6 +29,7 @@ _EXTRAS: Final = {
     "aiohttp": "webrtc",
     "aiortc": "webrtc",
     "c2pa": "c2pa",
+    "krippendorff": "study",
     "prometheus_client": "webrtc",
     "skimage": "metrics",
     "tensorboard": "train",
@@ -78,6 +81,8 @@ def _options(
 for _command in (render, serve, prepare, train, evaluate, devices, doctor):
     app.command()(_command)
 app.add_typer(portrait, name="portrait")
+app.add_typer(figures, name="figures")
+app.add_typer(study, name="study")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""``streamhead evaluate``: how good a model is on prepared clips, in tables that say how they were made."""
+"""``streamhead evaluate``: how good systems are on prepared clips, in tables that say how they were made."""
 
 from __future__ import annotations
 
@@ -7,44 +7,52 @@ from typing import Annotated
 
 import typer
 
+from streamhead.cli.options import (
+    ClipsOption,
+    DeviceOption,
+    SeedOption,
+    SplitOption,
+    SystemOption,
+    TalkersOption,
+    parse_names,
+    parse_systems,
+    parse_temperatures,
+)
+
 __all__ = ["evaluate"]
-
-
-def _temperatures(text: str) -> tuple[float, ...]:
-    try:
-        numbers = tuple(dict.fromkeys(float(part) for part in text.split(",")))
-    except ValueError:
-        numbers = (-1.0,)
-    if not all(0.0 <= number < float("inf") for number in numbers):
-        raise typer.BadParameter(f"{text!r}: write numbers from 0 up, as 0,1", param_hint="--temperature")
-    return numbers
 
 
 def evaluate(
     prepared: Annotated[Path, typer.Argument(metavar="PREPARED", help="Folder made by `streamhead prepare`.")],
-    split: Annotated[str, typer.Option(help="Which of its clips.")] = "test",
+    system: SystemOption = None,
     preset: Annotated[
         str | None, typer.Option(help="call, paper-thin or paper; default: call, or what --weights are.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint, instead of the one shipped.")] = None,
-    clips: Annotated[
-        int | None, typer.Option(min=1, help="At most so many clips of each talker, drawn with the seed; default: all.")
+    protocol: Annotated[str, typer.Option(help="How pictures are scored: standard, svg or atvgnet.")] = "standard",
+    split: SplitOption = "test",
+    clips: ClipsOption = 256,
+    per_talker: Annotated[
+        int | None, typer.Option(min=1, help="At most so many clips of each talker, drawn with the seed.")
     ] = None,
-    talkers: Annotated[str, typer.Option(metavar="A,B", help="Only these talkers.")] = "",
+    talkers: TalkersOption = "",
     temperature: Annotated[str, typer.Option(metavar="A,B", help="Temperatures of the sampling noise.")] = "0,1",
-    seed: Annotated[int, typer.Option(min=0, help="Of the takes, the draw of clips and the intervals.")] = 0,
+    seed: SeedOption = 0,
+    identity: Annotated[bool, typer.Option("--identity", help="Is it the same person; needs the extra dlib.")] = False,
+    lpips: Annotated[bool, typer.Option("--lpips", help="LPIPS; needs torchvision and its weights.")] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the tables as JSON, CSV and Markdown, and for finished clips.")
+        Path | None, typer.Option(help="Folder for the tables (JSON, CSV, Markdown, LaTeX) and for finished clips.")
     ] = None,
     strip: Annotated[
         int, typer.Option(min=0, help="Also draw so many clips of each talker as strips, real above generated.")
     ] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Processes, one thread each.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: DeviceOption = "auto",
 ) -> None:
-    """Score a model on prepared clips, beside the still first frame and the same model given another clip's audio.
+    """Score systems on prepared clips, beside controls: the still first frame, another clip's audio, the real clip.
 
-    With --out, Ctrl-C loses nothing but the clip in hand: the same command goes on from there.
+    With --out, Ctrl-C loses nothing but the row in hand: the same command goes on from there, and a system that is
+    added later costs only its own rows.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -52,17 +60,27 @@ def evaluate(
     from streamhead.evaluation import tables
     from streamhead.evaluation.evaluate import evaluate as evaluate_clips
     from streamhead.evaluation.figures import draw_strips
-    from streamhead.evaluation.plan import Model, Plan, choose_clips
-    from streamhead.model.checkpoint import shipped_weights
+    from streamhead.evaluation.learned_metrics import check_extra
+    from streamhead.evaluation.plan import Extra, Plan, choose_clips
+    from streamhead.evaluation.protocols import PROTOCOLS
+    from streamhead.evaluation.videos import VideoFolder
 
     if strip and out is None:
         raise typer.BadParameter("strips need a folder; pass --out DIR", param_hint="--strip")
-    temperatures = _temperatures(temperature)
-    wanted = [name.strip() for name in talkers.split(",") if name.strip()]
-    model = Model.of(weights or shipped_weights(preset or "call"), preset)
-    plan = Plan(model, temperatures, seed, device=device)
-    pairs = choose_clips(prepared, split, talkers=wanted, limit=clips, seed=seed)
-    console = Console(stderr=True)
+    if protocol not in PROTOCOLS:
+        raise typer.BadParameter(f"choose one of {', '.join(PROTOCOLS)}", param_hint="--protocol")
+    temperatures = parse_temperatures(temperature)
+    pairs = choose_clips(prepared, split, talkers=parse_names(talkers), limit=clips, per_talker=per_talker, seed=seed)
+    wanted: list[tuple[Extra, bool]] = [("identity", identity), ("lpips", lpips)]
+    extras = tuple(name for name, asked in wanted if asked)
+    systems = parse_systems(system, weights, preset)
+    plan = Plan(systems, temperatures, seed, PROTOCOLS[protocol], extras, device)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    for one in systems:
+        if isinstance(one, VideoFolder) and (found := one.check([pair.clip for pair in pairs])) < len(pairs):
+            console.print(f"{one.name} has videos of {found} of the {len(pairs)} clips; its row is over those alone")
+    for name in extras:
+        check_extra(name)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=console) as bar:
@@ -77,14 +95,14 @@ def evaluate(
             strips = []
             if strip and out is not None:
                 task = bar.add_task("drawing strips", total=None)
-                strips = draw_strips(out / "strips", pairs, plan, strip)
+                strips = draw_strips(out / "strips", pairs, plan, per_talker=strip)
                 bar.update(task, total=len(strips), completed=len(strips))
     except KeyboardInterrupt:
-        kept = "nothing was kept" if out is None else f"finished clips are in {out}, the same command goes on"
-        console.print(f"stopped; {kept}", highlight=False, soft_wrap=True)
+        kept = "nothing was kept" if out is None else f"finished rows are in {out}, the same command goes on"
+        console.print(f"stopped; {kept}")
         raise typer.Exit(130) from None
     rows = tables.summarise(pairs, plan, scores)
     tables.show(Console(), rows, plan)
     if out is not None:
         written = [*tables.write(out, rows, plan), *strips]
-        console.print(f"written: {', '.join(str(path) for path in written)}", highlight=False, soft_wrap=True)
+        console.print(f"written: {', '.join(str(path) for path in written)}")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
-from functools import cache, cached_property
+from functools import cache
 from importlib import resources
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,24 +22,29 @@ import torch
 from numpy.typing import NDArray
 
 from streamhead.errors import DataError, OutputError
+from streamhead.evaluation.cpbd import cpbd
 from streamhead.evaluation.generate import generate, head_of, still
-from streamhead.evaluation.plan import STILL, Condition, Pair, Plan
+from streamhead.evaluation.landmark_metrics import blinks_per_minute, landmark_distance
+from streamhead.evaluation.learned_metrics import Identity, Lpips
+from streamhead.evaluation.plan import REENCODED, STILL, Condition, Extra, Model, Pair, Plan
 from streamhead.evaluation.sync import compare, find_landmarks, mouth_opening
+from streamhead.evaluation.videos import VideoFolder, reencoded
 from streamhead.face.landmarks import LandmarkFinder
 from streamhead.stream.engine import Engine
 from streamhead.stream.talking_head import TalkingHead
 from streamhead.training.batches import Clip
 
-__all__ = ["Scorer", "Scores", "evaluate"]
+__all__ = ["Scorer", "Scores", "code_digest", "evaluate"]
 
 Scores = dict[str, float | None]
 """One clip's scores under one condition; None where a measure is undefined for it."""
 
 _CODE: Final = ("audio", "baselines", "evaluation", "face", "model", "stream")
+_SHARPNESS_EVERY: Final = 8
 
 
 @cache
-def _code_digest() -> str:
+def code_digest() -> str:
     """Hash of the source that decides a score, so that no cached score outlives the code that made it."""
     root = Path(str(resources.files("streamhead")))
     digest = hashlib.sha256()
@@ -57,7 +62,7 @@ class Scorer:
 
     Args:
         plan: how.
-        cache: folder of finished clips' scores, made if missing; or None.
+        cache: folder of finished scores, made if missing; or None.
 
     Raises:
         OutputError: the cache cannot be made.
@@ -72,88 +77,126 @@ class Scorer:
             except OSError as error:
                 raise _not_writable(cache, error) from error
         self._finder: LandmarkFinder | None = None
-        self._head: tuple[Clip, TalkingHead] | None = None  # of the clip in hand
+        self._engines: dict[str, Engine] = {}
+        self._head: tuple[Clip, str, TalkingHead] | None = None  # of the clip in hand
+        self._real: tuple[Clip, NDArray[np.float32]] | None = None
 
-    @cached_property
-    def engine(self) -> Engine:
-        """The model, loaded when first asked for."""
-        assert self.plan.model is not None
-        return Engine(self.plan.model.weights, self.plan.model.preset, self.plan.device)
+    @property
+    def finder(self) -> LandmarkFinder:
+        """Finds landmarks, opened when first asked for."""
+        if self._finder is None:
+            self._finder = LandmarkFinder(max_faces=1)
+        return self._finder
+
+    def engine(self, model: Model) -> Engine:
+        """A system's network, loaded when first asked for."""
+        if model.name not in self._engines:
+            self._engines[model.name] = Engine(model.weights, model.preset, self.plan.device)
+        return self._engines[model.name]
+
+    def head(self, model: Model, clip: Clip) -> TalkingHead:
+        """A system with a clip's first frame as its portrait; the last one is kept."""
+        if self._head is None or self._head[0] is not clip or self._head[1] != model.name:
+            self._head = clip, model.name, head_of(self.engine(model), clip)
+        return self._head[2]
 
     def draw(self, pair: Pair, condition: Condition) -> NDArray[np.uint8] | None:
-        """Frames ``(T, 128, 128, 3)`` under a condition; None where it needs another clip and there is none."""
-        if condition.temperature is None:
+        """Frames ``(T, 128, 128, 3)`` under a condition; None where it needs a clip or a video that is not there."""
+        if condition == STILL:
             return still(pair.clip)
+        if condition == REENCODED:
+            return reencoded(pair.clip)
+        system = self.plan.system(condition)
+        if isinstance(system, VideoFolder):
+            return system.read(pair.clip, self.finder)
         sound = pair.other if condition.other_audio else pair.clip
         if sound is None:
             return None
-        if self._head is None or self._head[0] is not pair.clip:
-            self._head = pair.clip, head_of(self.engine, pair.clip)
-        return generate(self._head[1], pair.clip, sound, seed=self.plan.seed, temperature=condition.temperature)
+        assert system is not None and condition.temperature is not None
+        head = self.head(system, pair.clip)
+        return generate(head, pair.clip, sound, seed=self.plan.seed, temperature=condition.temperature)
 
     def score(self, pair: Pair) -> list[Scores | None]:
         """The clip's scores, one for each of the plan's conditions; from the cache where it has them.
 
         Raises:
-            DataError: the clip cannot be read.
+            DataError: the clip or its video cannot be read.
             OutputError: the cache cannot be written.
         """
         try:
-            key = self._key(pair)
+            content = hashlib.sha256()
+            for array in (pair.clip.frames, pair.clip.audio, pair.other.audio if pair.other else np.zeros(0)):
+                content.update(np.ascontiguousarray(array).tobytes())
         except (OSError, ValueError) as error:
             raise DataError(f"{pair.clip.folder} cannot be read ({error}); prepare it again") from error
-        path = None if self._cache is None else self._cache / f"{pair.clip.talker}-{pair.clip.name}-{key[:16]}.json"
-        if path is not None and path.is_file():
-            cached: list[Scores | None] = json.loads(path.read_text(encoding="utf-8"))["scores"]
-            return cached
-        scores = self._score(pair)
-        if path is not None:
-            conditions = [condition.label for condition in self.plan.conditions]
-            text = json.dumps({**self.plan.facts, "conditions": conditions, "scores": scores}, indent=1)
-            try:
-                fresh = path.with_suffix(".new")
-                fresh.write_text(text, encoding="utf-8")
-                os.replace(fresh, path)
-            except OSError as error:
-                raise _not_writable(path.parent, error) from error
+        return [self._cached(pair, condition, content.hexdigest()) for condition in self.plan.conditions]
+
+    def _cached(self, pair: Pair, condition: Condition, content: str) -> Scores | None:
+        if self._cache is None:
+            return self._score(pair, condition)
+        system = self.plan.system(condition)
+        video = system.digest(pair.clip) if isinstance(system, VideoFolder) else ""
+        facts = {**self.plan.facts(condition), **asdict(condition), "extras": self.plan.extras}
+        key = hashlib.sha256(json.dumps([facts, content, video, code_digest()]).encode()).hexdigest()
+        path = self._cache / f"{pair.clip.talker}-{pair.clip.name}-{key[:16]}.json"
+        if path.is_file():
+            kept: Scores | None = json.loads(path.read_text(encoding="utf-8"))["scores"]
+            return kept
+        scores = self._score(pair, condition)
+        try:
+            fresh = path.with_suffix(".new")
+            fresh.write_text(json.dumps({"row": condition.label, **facts, "scores": scores}, indent=1), "utf-8")
+            os.replace(fresh, path)
+        except OSError as error:
+            raise _not_writable(path.parent, error) from error
         return scores
 
-    def _key(self, pair: Pair) -> str:
-        conditions = [asdict(condition) for condition in self.plan.conditions]
-        digest = hashlib.sha256(json.dumps([self.plan.facts, conditions, _code_digest()]).encode())
-        for array in (pair.clip.frames, pair.clip.audio, pair.other.audio if pair.other else np.zeros(0)):
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+    def real_landmarks(self, clip: Clip) -> NDArray[np.float32]:
+        """Landmarks ``(T - 1, 478, 2)`` found in a clip's frames 2..T; those of the last clip are kept."""
+        if self._real is None or self._real[0] is not clip:
+            self._real = clip, find_landmarks(np.asarray(clip.frames)[1:], self.finder)
+        return self._real[1]
 
-    def _score(self, pair: Pair) -> list[Scores | None]:
-        real = np.asarray(pair.clip.frames)
-        if len(real) < 2:
-            raise DataError(f"{pair.clip.folder} has {len(real)} frame, at least 2 are needed; leave it out")
-        if self._finder is None:
-            self._finder = LandmarkFinder(max_faces=1)
-        real_points = find_landmarks(real[1:], self._finder)
-        scores: list[Scores | None] = []
-        for condition in self.plan.conditions:
-            drawn = self.draw(pair, condition)
-            if drawn is None:
-                scores.append(None)
-                continue
-            if condition == STILL:
-                points = np.repeat(find_landmarks(drawn[:1], self._finder), len(real) - 1, axis=0)
-            else:
-                points = find_landmarks(drawn[1:], self._finder)
-            sync = compare(mouth_opening(real_points), mouth_opening(points))
-            lost = int(np.isnan(points).any(axis=(1, 2)).sum())
-            scores.append({**self.plan.protocol.score(real[1:], drawn[1:]), **asdict(sync), "faceless_frames": lost})
+    def _score(self, pair: Pair, condition: Condition) -> Scores | None:
+        if len(pair.clip.frames) < 2:
+            raise DataError(
+                f"{pair.clip.folder} has {len(pair.clip.frames)} frame, at least 2 are needed; leave it out"
+            )
+        drawn = self.draw(pair, condition)
+        if drawn is None:
+            return None
+        count = len(drawn) - 1  # a video may lack the last frames
+        real = np.asarray(pair.clip.frames)[1 : count + 1]
+        real_points = self.real_landmarks(pair.clip)[:count]
+        if condition == STILL:
+            points = np.repeat(find_landmarks(drawn[:1], self.finder), count, axis=0)
+        else:
+            points = find_landmarks(drawn[1:], self.finder)
+        scores: Scores = {
+            **self.plan.protocol.score(real, drawn[1:]),
+            "cpbd": float(np.mean([cpbd(frame) for frame in drawn[1::_SHARPNESS_EVERY]])),
+            **asdict(compare(mouth_opening(real_points), mouth_opening(points))),
+            "lmd": landmark_distance(real_points, points),
+            "blinks": blinks_per_minute(points),
+            "real_blinks": blinks_per_minute(real_points),
+            "faceless_frames": int(np.isnan(points).any(axis=(1, 2)).sum()),
+        }
+        for extra in self.plan.extras:
+            scores[extra] = self._extra(extra).score(real, drawn[1:])
         return scores
+
+    @staticmethod
+    @cache
+    def _extra(name: Extra) -> Identity | Lpips:
+        return Lpips() if name == "lpips" else Identity()
 
     def close(self) -> None:
         """Give the models back."""
         if self._finder is not None:
             self._finder.close()
             self._finder = None
-        if "engine" in self.__dict__:
-            self.engine.close()
+        while self._engines:
+            self._engines.popitem()[1].close()
 
     def __enter__(self) -> Scorer:
         return self

@@ -4,46 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from streamhead.errors import CheckpointError, DataError
 from streamhead.evaluation.protocols import STANDARD, Protocol
-from streamhead.model.checkpoint import read_header
+from streamhead.evaluation.videos import VideoFolder
+from streamhead.model.checkpoint import read_header, shipped_weights
 from streamhead.stream.talking_head import COHERENCE
 from streamhead.training.batches import Clip, read_clips
 
-__all__ = ["STILL", "Condition", "Model", "Pair", "Plan", "choose_clips"]
+__all__ = ["REENCODED", "STILL", "Condition", "Extra", "Model", "Pair", "Plan", "System", "choose_clips", "read_system"]
 
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """What is scored: a row of the tables.
-
-    Attributes:
-        system: the model's preset, or ``still``.
-        temperature: of the sampling noise; None for ``still``.
-        other_audio: whether the model hears another clip of the talker: what is not owed to the sound.
-    """
-
-    system: str
-    temperature: float | None = None
-    other_audio: bool = False
-
-    @property
-    def label(self) -> str:
-        """As it stands in the tables."""
-        if self.temperature is None:
-            return "still first frame"
-        hearing = ", another clip's audio" if self.other_audio else ""
-        return f"{self.system}, T {self.temperature:g}{hearing}"
-
-
-STILL: Final = Condition("still")
-"""The control that does nothing: the clip's first frame, all along."""
+Extra = Literal["identity", "lpips"]
+"""Measures that need an extra, and are taken only when asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +31,20 @@ class Model:
         weights: the checkpoint.
         preset: of its network.
         sha256: of its content.
+        name: in the tables; the preset, unless the user gave one.
     """
 
     weights: Path
     preset: str
     sha256: str
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.preset)
 
     @classmethod
-    def of(cls, weights: Path, preset: str | None = None) -> Model:
+    def of(cls, weights: Path, preset: str | None = None, name: str = "") -> Model:
         """Read a checkpoint's header.
 
         Raises:
@@ -72,7 +55,70 @@ class Model:
             raise CheckpointError(
                 f"{weights} is of preset {header.network.preset!r}, not {preset!r}; pass --preset or other weights"
             )
-        return cls(weights, header.network.preset, header.sha256)
+        return cls(weights, header.network.preset, header.sha256, name)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What stands beside its figures."""
+        return {"preset": self.preset, "weights": self.sha256, "coherence": COHERENCE}
+
+
+System = Model | VideoFolder
+"""What is compared: weights that are run here, or videos that some other program made."""
+
+
+def read_system(text: str) -> System:
+    """A system from ``NAME=CHECKPOINT``, ``NAME=FOLDER`` of videos, or the name of a preset that is shipped.
+
+    Raises:
+        DataError: there is neither a file nor a folder of that name.
+        CheckpointError: the weights cannot be used.
+    """
+    name, given, place = text.partition("=")
+    if not name or (given and not place):
+        raise DataError(f"--system {text!r}: write NAME=FILE or NAME=FOLDER, or the name of a preset")
+    if not given:
+        return Model.of(shipped_weights(name), name)
+    path = Path(place)
+    if path.is_dir():
+        return VideoFolder.of(path, name)
+    if path.is_file():
+        return Model.of(path, name=name)
+    raise DataError(f"--system {text!r}: {path} is neither a checkpoint nor a folder of videos")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What is scored: a row of the tables.
+
+    Attributes:
+        system: a system's name, ``still`` or ``real``.
+        temperature: of the sampling noise; None where nothing is sampled here.
+        other_audio: whether the model hears another clip of the talker: what is not owed to the sound.
+        title: as it stands in the tables, unless temperature and sound say it.
+    """
+
+    system: str
+    temperature: float | None = None
+    other_audio: bool = False
+    title: str = ""
+
+    @property
+    def label(self) -> str:
+        """As it stands in the tables."""
+        if self.temperature is None:
+            return self.title or self.system
+        hearing = ", another clip's audio" if self.other_audio else ""
+        return f"{self.system}, T {self.temperature:g}{hearing}"
+
+
+STILL: Final = Condition("still", title="still first frame")
+"""The control that does nothing: the clip's first frame, all along."""
+
+REENCODED: Final = Condition("real", title="ground truth re-encoded")
+"""The control that is right: the clip itself, through the video file the product writes."""
+
+_RESERVED: Final = frozenset({STILL.system, REENCODED.system})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,37 +126,55 @@ class Plan:
     """How clips are to be scored.
 
     Attributes:
-        model: None to score the still frame alone.
-        temperatures: each gives two rows, own and another clip's audio.
+        systems: what is compared; none for the controls alone.
+        temperatures: each gives two rows of each model, own and another clip's audio.
         seed: of the takes, of the choice of clips and of the intervals.
-        protocol: what is measured.
-        device: where the model runs.
+        protocol: how pictures are scored.
+        extras: measures that need an extra.
+        device: where models run.
+
+    Raises:
+        DataError: two systems share a name, or one has a control's.
     """
 
-    model: Model | None
+    systems: tuple[System, ...] = ()
     temperatures: tuple[float, ...] = (0.0, 1.0)
     seed: int = 0
     protocol: Protocol = STANDARD
+    extras: tuple[Extra, ...] = ()
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        names = [system.name for system in self.systems]
+        for name in names:
+            if names.count(name) > 1 or name in _RESERVED:
+                raise DataError(f"two rows would be called {name!r}; name the systems apart: --system NAME=...")
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """The rows."""
-        if self.model is None:
-            return (STILL,)
-        own = [Condition(self.model.preset, temperature) for temperature in self.temperatures]
-        return (*own, *(replace(condition, other_audio=True) for condition in own), STILL)
+        own: list[Condition] = []
+        for system in self.systems:
+            if isinstance(system, Model):
+                own += [
+                    Condition(system.name, temperature, other)
+                    for other in (False, True)
+                    for temperature in self.temperatures
+                ]
+            else:
+                own.append(Condition(system.name))
+        return (*own, STILL, REENCODED)
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What stands beside every figure."""
-        return {
-            "protocol": self.protocol.name,
-            "seed": self.seed,
-            "coherence": COHERENCE,
-            "preset": self.model.preset if self.model else None,
-            "weights": self.model.sha256 if self.model else None,
-        }
+    def system(self, condition: Condition) -> System | None:
+        """The system behind a row; None for a control."""
+        return next((system for system in self.systems if system.name == condition.system), None)
+
+    def facts(self, condition: Condition) -> dict[str, Any]:
+        """What stands beside every figure of a row."""
+        blank = {"preset": None, "weights": None, "coherence": None}
+        system = self.system(condition)
+        shared = {"protocol": self.protocol.name, "seed": self.seed}
+        return {**shared, **blank, **(system.facts if isinstance(system, Model) else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +186,13 @@ class Pair:
 
 
 def choose_clips(
-    prepared: Path, split: str, *, talkers: Sequence[str] = (), limit: int | None = None, seed: int = 0
+    prepared: Path,
+    split: str,
+    *,
+    talkers: Sequence[str] = (),
+    limit: int | None = None,
+    per_talker: int | None = None,
+    seed: int = 0,
 ) -> list[Pair]:
     """Clips of a split, each with another one of its talker: the one half of the talker's list away.
 
@@ -132,8 +202,9 @@ def choose_clips(
         prepared: folder made by ``streamhead prepare``.
         split: as in its manifest.
         talkers: those wanted; none for all.
-        limit: at most so many clips of each talker, drawn with the seed.
-        seed: of that draw.
+        limit: at most so many clips in all, drawn with the seed.
+        per_talker: at most so many of each talker, drawn with the seed, before the limit.
+        seed: of the draws.
 
     Raises:
         DataError: no manifest, no such split, or no such talker.
@@ -150,9 +221,13 @@ def choose_clips(
         clips = by_talker[talker]
         count = len(clips)
         half = max(1, count // 2)
-        all_pairs = [Pair(clip, clips[(i + half) % count] if count > 1 else None) for i, clip in enumerate(clips)]
-        if limit is not None and limit < count:
-            drawn = np.random.default_rng(seed).choice(count, limit, replace=False)
-            all_pairs = [all_pairs[i] for i in sorted(drawn)]
-        pairs += all_pairs
-    return pairs
+        own = [Pair(clip, clips[(i + half) % count] if count > 1 else None) for i, clip in enumerate(clips)]
+        pairs += _drawn(own, per_talker, seed)
+    return _drawn(pairs, limit, seed)
+
+
+def _drawn(pairs: list[Pair], limit: int | None, seed: int) -> list[Pair]:
+    """At most so many of them, in their order."""
+    if limit is None or limit >= len(pairs):
+        return pairs
+    return [pairs[i] for i in sorted(np.random.default_rng(seed).choice(len(pairs), limit, replace=False))]

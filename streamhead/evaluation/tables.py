@@ -7,7 +7,7 @@ import io
 import json
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -21,9 +21,23 @@ from scipy.stats import bootstrap
 
 from streamhead.errors import OutputError
 from streamhead.evaluation.evaluate import Scores
-from streamhead.evaluation.plan import Pair, Plan
+from streamhead.evaluation.plan import Condition, Model, Pair, Plan
+from streamhead.stream.talking_head import COHERENCE
 
-__all__ = ["MEASURES", "Estimate", "Measure", "caption", "estimate", "markdown", "show", "summarise", "write"]
+__all__ = [
+    "EVERYBODY",
+    "MEASURES",
+    "Estimate",
+    "Measure",
+    "caption",
+    "estimate",
+    "latex",
+    "markdown",
+    "show",
+    "summarise",
+    "write",
+    "write_texts",
+]
 
 Row = dict[str, Any]
 """One line of a table: what it is about, and for each measure its value and interval (``_low``, ``_high``)."""
@@ -53,17 +67,25 @@ _GROUPS: Final = {
         Measure("ssim", "SSIM", 3),
         Measure("psnr", "PSNR", 2),
         Measure("eye_psnr", "eye PSNR", 2),
+        Measure("cpbd", "CPBD", 3),
+        Measure("lpips", "LPIPS", 3),
+        Measure("identity", "identity distance", 2),
     ),
     "mouth": (
         Measure("mouth_ssim", "mouth SSIM", 3),
         Measure("mouth_psnr", "mouth PSNR", 2),
         Measure("mouth_sharpness", "mouth sharpness", 2),
+        Measure("lmd", "LMD", 2),
     ),
     "lips": (
         Measure("correlation", "lip correlation", 2),
         Measure("raw_correlation", "not detrended", 2),
         Measure("std_ratio", "std ratio", 2),
         Measure("lag", "median lag", 0, "median"),
+    ),
+    "eyes": (
+        Measure("blinks", "blinks/min", 1),
+        Measure("real_blinks", "real", 1),
     ),
 }
 MEASURES: Final = tuple(measure for group in _GROUPS.values() for measure in group)
@@ -72,9 +94,15 @@ MEASURES: Final = tuple(measure for group in _GROUPS.values() for measure in gro
 _EXPLAINED: Final = (
     "Lip correlation: opening of the mouth (inner lips over eye distance, landmarks found in the real and in the "
     "generated squares) less its 15-frame moving average; std ratio: generated over real; lag: frames by which the "
-    "generated mouth comes late; sharpness: variance of the Laplacian, generated over real. Brackets: 95 % bootstrap "
-    "interval over clips."
+    "generated mouth comes late; mouth sharpness: variance of the Laplacian, generated over real; CPBD: share of edges "
+    "whose blur is not noticed; LMD: distance of 20 mouth points after centring, pixels of the 128 px square; identity "
+    "distance: of dlib's face embeddings, over 0.6 for somebody else. Brackets: 95 % bootstrap interval over clips."
 )
+
+EVERYBODY: Final = "all"
+"""The talker in rows over all clips."""
+
+_MOST_TALKERS: Final = 10  # in printed tables; LRW has a "talker" a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,45 +140,54 @@ def summarise(pairs: Sequence[Pair], plan: Plan, scores: Sequence[Sequence[Score
         plan: how they were scored.
         scores: what :func:`streamhead.evaluation.evaluate.evaluate` gave for them.
     """
-    by_talker: dict[str, list[int]] = defaultdict(list)
+    groups: dict[str, list[int]] = defaultdict(list)
     for index, pair in enumerate(pairs):
-        by_talker[pair.clip.talker].append(index)
-    rows: list[Row] = []
-    for talker, indices in by_talker.items():
-        for place, condition in enumerate(plan.conditions):
-            known = [one for index in indices if (one := scores[index][place]) is not None]
-            if not known:
-                continue
-            row: Row = {
-                "talker": talker,
-                "row": condition.label,
-                "system": condition.system,
-                "temperature": condition.temperature,
-                "audio": None if condition.temperature is None else "other" if condition.other_audio else "own",
-                "split": pairs[indices[0]].clip.split,
-                "clips": len(known),
-                **plan.facts,
-            }
-            for measure in MEASURES:
-                values = [value for one in known if (value := one[measure.key]) is not None]
-                result = estimate(values, measure.statistic, plan.seed)
-                row[measure.key] = result.value
-                row[f"{measure.key}_low"], row[f"{measure.key}_high"] = result.low, result.high
-            row["faceless_frames"] = sum(int(one["faceless_frames"] or 0) for one in known)
-            rows.append(row)
-    return rows
+        groups[pair.clip.talker].append(index)
+    if len(groups) > 1:
+        groups[EVERYBODY] = list(range(len(pairs)))
+    return [
+        _row(talker, condition, [pairs[index] for index in indices], plan, known)
+        for talker, indices in groups.items()
+        for place, condition in enumerate(plan.conditions)
+        if (known := [one for index in indices if (one := scores[index][place]) is not None])
+    ]
+
+
+def _row(talker: str, condition: Condition, pairs: Sequence[Pair], plan: Plan, known: Sequence[Scores]) -> Row:
+    row: Row = {
+        "talker": talker,
+        "row": condition.label,
+        "system": condition.system,
+        "temperature": condition.temperature,
+        "audio": None if condition.temperature is None else "other" if condition.other_audio else "own",
+        "split": pairs[0].clip.split,
+        "clips": len(known),
+        **plan.facts(condition),
+    }
+    for measure in MEASURES:
+        values = [value for one in known if (value := one.get(measure.key)) is not None]
+        result = estimate(values, measure.statistic, plan.seed)
+        row[measure.key] = result.value
+        row[f"{measure.key}_low"], row[f"{measure.key}_high"] = result.low, result.high
+    row["faceless_frames"] = sum(int(one["faceless_frames"] or 0) for one in known)
+    return row
 
 
 def caption(rows: Sequence[Row], plan: Plan) -> str:
     """One line that says what a table was measured on."""
-    temperatures = ", ".join(f"{temperature:g}" for temperature in plan.temperatures)
-    model = (
-        f"weights {plan.model.preset} {plan.model.sha256[:12]}, temperature (T) {temperatures}, "
-        f"coherence {plan.facts['coherence']:g}"
-        if plan.model
-        else "no model"
-    )
-    return f"split {rows[0]['split']}, protocol {plan.protocol.name}, {model}, seed {plan.seed}"
+    parts = [f"split {rows[0]['split']}", f"protocol {plan.protocol.name}"]
+    for system in plan.systems:
+        if isinstance(system, Model):
+            named = "weights" if system.name == system.preset else f"{system.name} = weights"
+            parts.append(f"{named} {system.preset} {system.sha256[:12]}")
+        else:
+            parts.append(f"{system.name} = videos of {system.folder.name}")
+    if any(isinstance(system, Model) for system in plan.systems):
+        temperatures = ", ".join(f"{temperature:g}" for temperature in plan.temperatures)
+        parts.append(f"temperature (T) {temperatures}, coherence {COHERENCE:g}")
+    most = max(row["clips"] for row in rows if row["talker"] in (EVERYBODY, rows[0]["talker"]))
+    parts.append(f"{most} clips (the paper: 256), seed {plan.seed}")
+    return ", ".join(parts)
 
 
 def _number(value: float | None, measure: Measure) -> str:
@@ -164,16 +201,23 @@ def _interval(row: Row, measure: Measure) -> str:
 
 
 def _talkers(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows of each talker, or only those over all where there are many talkers."""
     by_talker: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_talker[row["talker"]].append(row)
-    return by_talker
+    return {EVERYBODY: by_talker[EVERYBODY]} if len(by_talker) > _MOST_TALKERS else by_talker
+
+
+def _taken(rows: Sequence[Row], measures: Sequence[Measure] = MEASURES) -> list[Measure]:
+    """The measures that any row has."""
+    return [measure for measure in measures if any(row[measure.key] is not None for row in rows)]
 
 
 def show(console: Console, rows: Sequence[Row], plan: Plan) -> None:
     """Print the tables."""
     for talker, own in _talkers(rows).items():
-        for name, measures in _GROUPS.items():
+        for name, group in _GROUPS.items():
+            measures = _taken(rows, group)
             table = Table(box=SIMPLE_HEAD, pad_edge=False)
             table.add_column(f"{talker}: {name}")
             table.add_column("clips", justify="right")
@@ -193,20 +237,49 @@ def show(console: Console, rows: Sequence[Row], plan: Plan) -> None:
 def markdown(rows: Sequence[Row], plan: Plan) -> str:
     """The tables as a Markdown document."""
     lines = ["# Evaluation", "", f"{caption(rows, plan)}.", ""]
+    measures = _taken(rows)
     for talker, own in _talkers(rows).items():
         lines += [
             f"## {talker}",
             "",
-            "| row | clips | " + " | ".join(measure.title for measure in MEASURES) + " |",
-            "|---|---:|" + "---:|" * len(MEASURES),
+            "| row | clips | " + " | ".join(measure.title for measure in measures) + " |",
+            "|---|---:|" + "---:|" * len(measures),
         ]
         for row in own:
-            cells = [f"{_number(row[m.key], m)} {_interval(row, m)}".rstrip() for m in MEASURES]
+            cells = [f"{_number(row[m.key], m)} {_interval(row, m)}".rstrip() for m in measures]
             lines.append(f"| {row['row']} | {row['clips']} | " + " | ".join(cells) + " |")
         lines.append("")
     lost = sum(row["faceless_frames"] for row in rows)
     lines += [f"Protocol {plan.protocol.name}: {plan.protocol.description}.", "", _EXPLAINED, ""]
     lines += [f"Generated frames in which no face was found (bridged): {lost}.", ""]
+    return "\n".join(lines)
+
+
+_SPECIAL: Final = {"%": r"\%", "&": r"\&", "_": r"\_", "#": r"\#", "$": r"\$"}
+
+
+def _tex(text: str) -> str:
+    return "".join(_SPECIAL.get(letter, letter) for letter in text)
+
+
+def latex(rows: Sequence[Row], plan: Plan) -> str:
+    """The tables as LaTeX, one a talker, for the package ``booktabs``."""
+    measures = _taken(rows)
+    lines = ["% needs \\usepackage{booktabs}"]
+    for talker, own in _talkers(rows).items():
+        lines += [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{_tex(f'{talker}: {caption(rows, plan)}.')}}}",
+            r"\begin{tabular}{lr" + "r" * len(measures) + "}",
+            r"\toprule",
+            " & ".join(["row", "clips", *(_tex(measure.title) for measure in measures)]) + r" \\",
+            r"\midrule",
+        ]
+        for row in own:
+            cells = [f"{_number(row[m.key], m)} {{\\scriptsize {_interval(row, m)}}}" for m in measures]
+            lines.append(" & ".join([_tex(row["row"]), str(row["clips"]), *cells]) + r" \\")
+        lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
     return "\n".join(lines)
 
 
@@ -219,7 +292,7 @@ def _csv(rows: Sequence[Row]) -> str:
 
 
 def write(out: Path, rows: Sequence[Row], plan: Plan) -> list[Path]:
-    """Write ``table.json``, ``table.csv`` and ``table.md`` into a folder, made if missing.
+    """Write ``table.json``, ``table.csv``, ``table.md`` and ``table.tex`` into a folder, made if missing.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -228,7 +301,17 @@ def write(out: Path, rows: Sequence[Row], plan: Plan) -> list[Path]:
         "table.json": json.dumps({"caption": caption(rows, plan), "rows": list(rows)}, indent=1) + "\n",
         "table.csv": _csv(rows),
         "table.md": markdown(rows, plan),
+        "table.tex": latex(rows, plan),
     }
+    return write_texts(out, texts)
+
+
+def write_texts(out: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write files into a folder, made if missing; each appears as a whole.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
