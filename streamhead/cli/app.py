@@ -29,7 +29,7 @@ _EXTRAS: Final = {
     "aiohttp": "webrtc",
     "aiortc": "webrtc",
     "c2pa": "c2pa",
-    "krippendorff": "study",
+    "nltk": "study",
     "prometheus_client": "webrtc",
     "skimage": "metrics",
     "tensorboard": "train",

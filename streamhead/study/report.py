@@ -35,17 +35,16 @@ def agreement(ratings: Sequence[Rating], scale: str) -> float | None:
     Returns:
         None where fewer than two raters share a video, or all gave one and the same grade.
     """
-    import krippendorff
+    from nltk.metrics.agreement import AnnotationTask
+    from nltk.metrics.distance import interval_distance
 
-    raters = sorted({rating.rater for rating in ratings})
-    items = sorted({rating.item for rating in ratings})
-    grades = np.full((len(raters), len(items)), np.nan)
+    by_item: dict[str, list[int]] = defaultdict(list)
     for rating in ratings:
-        grades[raters.index(rating.rater), items.index(rating.item)] = getattr(rating, scale)
-    shared = np.isfinite(grades).sum(axis=0) > 1
-    if not shared.any() or len(np.unique(grades[:, shared][np.isfinite(grades[:, shared])])) < 2:
+        by_item[rating.item].append(getattr(rating, scale))
+    if len({grade for grades in by_item.values() if len(grades) > 1 for grade in grades}) < 2:
         return None
-    return float(krippendorff.alpha(reliability_data=grades, level_of_measurement="interval"))
+    data = [(rating.rater, rating.item, getattr(rating, scale)) for rating in ratings]
+    return float(AnnotationTask(data=data, distance=interval_distance).alpha())
 
 
 def summarise(study: Study, ratings: Sequence[Rating]) -> tuple[list[Row], list[Row]]:
