@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from PIL import Image
 
 from streamhead.errors import OutputError
-from streamhead.evaluation.figures import strip
+from streamhead.evaluation.figures import save, strip
 from streamhead.output.credentials import Credentials
 from streamhead.output.disclosure import COMMENT, DIGITAL_SOURCE_TYPE
 from streamhead.output.frame import Frame
@@ -83,7 +83,7 @@ def test_takes_side_by_side_say_so_too(tmp_path: Path) -> None:
 
 def test_a_strip_of_drawn_frames_says_so(tmp_path: Path) -> None:
     frames = np.zeros((3, 8, 8, 3), np.uint8)
-    strip(tmp_path / "strip.png", {"drawn": frames}, [0, 2])
+    save(tmp_path / "strip.png", strip({"drawn": frames}, [0, 2]))
     with Image.open(tmp_path / "strip.png") as picture:
         assert _source_type(picture.info["xmp"]) == DIGITAL_SOURCE_TYPE
         assert picture.info["Comment"] == COMMENT
