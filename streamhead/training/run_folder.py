@@ -61,7 +61,7 @@ class RunFolder:
                     numbers[f"{index}/{key}"] = value
         self.path.mkdir(parents=True, exist_ok=True)
         fresh = self.state.with_suffix(".new")
-        metadata = {"step": str(step), "seconds": f"{seconds:.1f}", "optimiser": json.dumps(numbers)}
+        metadata = {"step": str(step), "seconds": f"{seconds:.3f}", "optimiser": json.dumps(numbers)}
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, fresh, metadata)
         os.replace(fresh, self.state)
 
