@@ -147,7 +147,7 @@ async def test_callers_each_get_their_own_face_and_voice() -> None:
             call(server, tone(440), portrait="dark", seed=1), call(server, tone(880), portrait="light", seed=2)
         )
         assert len({caller.session for caller in callers}) == 2
-        assert len({id(one.track.session._engine) for one in server.calls}) == 1
+        assert len({id(one.track.session._studio) for one in server.calls}) == 1
         await until(lambda: all(caller.sees for caller in callers), 40)
         dark, light = callers
         assert dark.colour < 90 < 150 < light.colour

@@ -132,7 +132,7 @@ def serve(
             places.append("a window")
         if sound is not None:
             places.append(sound.name)
-        head = streamhead.load(face, preset, device, weights=weights, pick=pick, cache=cache)
+        head = streamhead.load(face, preset, device, weights=weights, pick=pick, cache=cache, own_process=webrtc)
         stack.callback(head.engine.close)
 
         def session() -> streamhead.Session:

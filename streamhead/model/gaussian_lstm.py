@@ -22,6 +22,10 @@ class LSTMState:
         """The state of what has none: ``(B, 0, 0)``."""
         return cls(torch.zeros(batch, 0, 0, device=device), torch.zeros(batch, 0, 0, device=device))
 
+    def to(self, device: torch.device | str) -> LSTMState:
+        """The same state on another device."""
+        return LSTMState(self.hidden.to(device), self.cell.to(device))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gaussian:

@@ -52,6 +52,10 @@ class NetworkState:
     predictor: LSTMState
     code: Tensor
 
+    def to(self, device: torch.device | str) -> NetworkState:
+        """The same state on another device."""
+        return NetworkState(self.audio.to(device), self.predictor.to(device), self.code.to(device))
+
 
 class Network(nn.Module, ABC):
     """What draws a face from a first frame and sound: encode the one, then a step and a decoding a frame.

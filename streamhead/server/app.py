@@ -85,6 +85,8 @@ def make_app(head: TalkingHead, settings: Settings) -> web.Application:
         return web.FileResponse(PAGE / "index.html")
 
     async def healthz(request: web.Request) -> web.Response:
+        if not head.engine.alive:
+            return web.json_response({"status": "the engine's process has ended"}, status=503)
         return web.json_response({"status": "ok"})
 
     async def figures(request: web.Request) -> web.Response:

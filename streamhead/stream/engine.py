@@ -8,27 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import fields, is_dataclass
 from operator import is_
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from streamhead.audio.features import feature_spec
+from streamhead.face.portrait import Portrait
 from streamhead.model.checkpoint import load_network
 from streamhead.model.face_update import FaceUpdate
 from streamhead.model.layers import fold_batch_norm
 from streamhead.model.network import Network, NetworkState, Reference
 from streamhead.output.frame import Frame
 from streamhead.stream.device import Device
+from streamhead.stream.easel import LocalEasel, Order, Row, Turn
+from streamhead.stream.mouth_gate import MouthGate
+from streamhead.stream.state import Stage
 
-__all__ = ["Engine", "Job", "Row", "Turn", "join", "split"]
+__all__ = ["Engine", "LocalSitter", "join", "split"]
 
 T = TypeVar("T")
 
@@ -61,37 +65,19 @@ def _map(function: Any, *parts: Any) -> Any:
     return type(first)(*(_map(function, *(getattr(part, f.name) for part in parts)) for f in fields(first)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Row:
-    """One stream's part of a step: its portrait's reference and its recurrent state, each with a batch axis of one."""
+class LocalSitter:
+    """A portrait that was encoded in this process."""
 
-    reference: Reference
-    state: NetworkState
+    def __init__(self, engine: Engine, portrait: Portrait, reference: Reference, gate: MouthGate) -> None:
+        self._engine = engine
+        self._portrait = portrait
+        self._reference = reference
+        self._gate = gate
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Job:
-    """One frame of one stream, to be drawn, and the frames before it that came too late to be.
-
-    Attributes:
-        row: the stream before them.
-        steps: ``(rows, dims)`` features and ``(z,)`` noise of each frame; the last one is drawn. Of the others only the
-            recurrent part runs.
-        temperature: scale of the noise.
-    """
-
-    row: Row
-    steps: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
-    temperature: float
-
-
-class Turn(Protocol):
-    """A frame to be computed for some stream, and what to do with it; both run in the engine's thread."""
-
-    job: Job
-
-    def finish(self, row: Row, update: FaceUpdate) -> Frame | None:
-        """Take the stream's next state and compose the frame, if it is still wanted."""
+    def easel(self, stage: Stage) -> LocalEasel:
+        """A new stream of it."""
+        row = Row(self._reference, self._engine.network.initial_state(self._reference))
+        return LocalEasel(self._engine.device, row, self._gate, self._portrait, stage)
 
 
 class Engine:
@@ -115,58 +101,78 @@ class Engine:
         self.network.requires_grad_(False)
         self.network.draw_in(self.device.drawing_dtype)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="streamhead-engine")
-        self._waiting: list[tuple[Turn, asyncio.Future[Frame | None]]] = []
+        self._waiting: list[tuple[Turn, Future[Frame | None]]] = []
         self._batches: list[tuple[Sequence[Reference], Reference]] = []
         self._busy = False
         self._lock = threading.Lock()
 
-    @torch.inference_mode()
-    def reference(self, square: NDArray[np.uint8]) -> Reference:
-        """Encode a canonical square ``(128, 128, 3)``, once per portrait."""
-        pixels = (
-            torch.from_numpy(np.ascontiguousarray(square)).to(self.device.torch).permute(2, 0, 1)[None].float() / 255.0
-        )
-        return self.network.encode_reference(pixels)
+    @property
+    def alive(self) -> bool:
+        """Whether it can draw."""
+        return True
 
     @torch.inference_mode()
-    def rest(self, reference: Reference, silence: NDArray[np.float32]) -> FaceUpdate:
+    def sit(self, portrait: Portrait) -> LocalSitter:
+        """Encode a portrait, once for all of its streams."""
+        square = torch.from_numpy(np.ascontiguousarray(portrait.square())).to(self.device.torch)
+        reference = self.network.encode_reference(square.permute(2, 0, 1)[None].float() / 255.0)
+        rest = self._rest(reference)
+        # A deaf model is to learn nothing of the sound, and the gate would tell it when somebody speaks.
+        gate = MouthGate.open(rest) if self.network.config.deaf else MouthGate.of(rest)
+        return LocalSitter(self, portrait, reference, gate)
+
+    def _rest(self, reference: Reference) -> FaceUpdate:
         """What the face of a portrait is after a second of silence at temperature 0."""
+        config = self.network.config
+        silence = feature_spec(config.features, config.look_ahead).silence_patch()
+        order = Order([(silence, np.zeros(config.z_size, np.float32))], 0.0)
         row = Row(reference, self.network.initial_state(reference))
-        zeros = np.zeros(self.network.config.z_size, np.float32)
         for _ in range(SETTLE_FRAMES):
-            ((row, update),) = self.step([Job(row, [(silence, zeros)], 0.0)])
+            ((row, update),) = self.step([row], [order])
         return update
 
     def advance(self, turns: Sequence[Turn]) -> list[Frame | None]:
         """One frame of each stream, drawn and composed; blocks."""
-        results = self.step([turn.job for turn in turns])
-        return [turn.finish(row, update) for turn, (row, update) in zip(turns, results, strict=True)]
+        images = self.draw([cast(LocalEasel, turn.easel) for turn in turns], [turn.order for turn in turns])
+        return [turn.finish(image) for turn, image in zip(turns, images, strict=True)]
+
+    def draw(self, easels: Sequence[LocalEasel], orders: Sequence[Order]) -> Iterator[NDArray[np.uint8]]:
+        """Each stream's frame, ``(height, width, 3)`` RGB, one after the other; blocks."""
+        drawn = self.step([easel.row for easel in easels], orders)
+        for easel, order, (row, update) in zip(easels, orders, drawn, strict=True):
+            easel.row = row
+            yield easel.paint(update, order)
 
     @torch.inference_mode()
-    def step(self, jobs: Sequence[Job]) -> list[tuple[Row, FaceUpdate]]:
+    def step(self, rows: Sequence[Row], orders: Sequence[Order]) -> list[tuple[Row, FaceUpdate]]:
         """Each stream's frame: the rows after it, and the updates to be drawn."""
-        states = [job.row.state for job in jobs]
-        for behind in range(max(len(job.steps) for job in jobs) - 1, 0, -1):
-            late = [index for index, job in enumerate(jobs) if len(job.steps) > behind]
-            state, _ = self._step([jobs[index] for index in late], [states[index] for index in late], behind)
+        states = [row.state for row in rows]
+        for behind in range(max(len(order.steps) for order in orders) - 1, 0, -1):
+            late = [index for index, order in enumerate(orders) if len(order.steps) > behind]
+            state, _ = self._step(
+                [rows[index] for index in late],
+                [orders[index] for index in late],
+                [states[index] for index in late],
+                behind,
+            )
             for place, index in enumerate(late):
                 states[index] = split(state, place)
-        state, update = self._step(jobs, states, 0)
+        state, update = self._step(rows, orders, states, 0)
         assert update is not None
-        return [(Row(job.row.reference, split(state, index)), update.row(index)) for index, job in enumerate(jobs)]
+        return [(Row(row.reference, split(state, index)), update.row(index)) for index, row in enumerate(rows)]
 
     def _step(
-        self, jobs: Sequence[Job], states: Sequence[NetworkState], behind: int
+        self, rows: Sequence[Row], orders: Sequence[Order], states: Sequence[NetworkState], behind: int
     ) -> tuple[NetworkState, FaceUpdate | None]:
         """One frame of each stream, so many before the one to be drawn."""
         network = self.network
-        patches, noises = zip(*(job.steps[-1 - behind] for job in jobs), strict=True)
-        heat = torch.tensor([[job.temperature] for job in jobs], device=self.device.torch)
+        patches, noises = zip(*(order.steps[-1 - behind] for order in orders), strict=True)
+        heat = torch.tensor([[order.temperature] for order in orders], device=self.device.torch)
         patch, eps = self.device.send(np.stack(patches)), self.device.send(np.stack(noises))
         code, _, state = network.step(patch, eps, heat, join(states))
         if behind and not network.feeds_back:
             return state, None
-        reference = self._joined([job.row.reference for job in jobs])
+        reference = self._joined([row.reference for row in rows])
         update = network.decode(code, reference)
         return (network.feed_back(update, reference, state) if network.feeds_back else state), update
 
@@ -188,11 +194,12 @@ class Engine:
 
         May be awaited in any event loop, one after another or at the same time.
         """
-        waiter: asyncio.Future[Frame | None] = asyncio.get_running_loop().create_future()
+        waiter: Future[Frame | None] = Future()
+        waiter.set_running_or_notify_cancel()  # who leaves does not take the frame back
         with self._lock:
             self._waiting.append((turn, waiter))
         self._start()
-        return await waiter
+        return await asyncio.wrap_future(waiter)
 
     def _start(self) -> None:
         # No tick to wait for: whatever has gathered while the thread was busy is the next batch.
@@ -204,30 +211,18 @@ class Engine:
         running = self._executor.submit(self.advance, [turn for turn, _ in batch])
         running.add_done_callback(lambda done: self._finish(done, [waiter for _, waiter in batch]))
 
-    def _finish(self, done: Future[list[Frame | None]], waiters: list[asyncio.Future[Frame | None]]) -> None:
+    def _finish(self, done: Future[list[Frame | None]], waiters: list[Future[Frame | None]]) -> None:
         with self._lock:
             self._busy = False
-        error = None if done.cancelled() else done.exception()
+        error = CancelledError() if done.cancelled() else done.exception()
         for index, waiter in enumerate(waiters):
-            frame = None if done.cancelled() or error is not None else done.result()[index]
-            with suppress(RuntimeError):  # its event loop was closed meanwhile
-                waiter.get_loop().call_soon_threadsafe(_settle, waiter, frame, error, done.cancelled())
+            if error is not None:
+                waiter.set_exception(error)
+            else:
+                waiter.set_result(done.result()[index])
         if not done.cancelled():
             self._start()
 
     def close(self) -> None:
         """Let the engine's thread end."""
         self._executor.shutdown(wait=False, cancel_futures=True)
-
-
-def _settle(
-    waiter: asyncio.Future[Frame | None], frame: Frame | None, error: BaseException | None, cancelled: bool
-) -> None:
-    if waiter.done():
-        return
-    if cancelled:
-        waiter.cancel()
-    elif error is not None:
-        waiter.set_exception(error)
-    else:
-        waiter.set_result(frame)

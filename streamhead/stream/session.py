@@ -18,13 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 from streamhead.audio.frontend import AudioFrontEnd, FrontEndFrame, FrontEndState
 from streamhead.audio.resample import StreamResampler, as_float, as_float_mono
 from streamhead.errors import AudioError
-from streamhead.face.badge import Badge
-from streamhead.face.compositor import Compositor
-from streamhead.model.face_update import FaceUpdate
+from streamhead.face.portrait import Portrait
 from streamhead.output.frame import Frame
-from streamhead.stream.engine import Engine, Job, Row
-from streamhead.stream.life import Life
-from streamhead.stream.mouth_gate import MouthGate, next_ease
+from streamhead.stream.easel import Easel, Order, Studio
+from streamhead.stream.life import Life, LifeState
+from streamhead.stream.mouth_gate import next_ease
 from streamhead.stream.noise import CoherentNoise
 from streamhead.stream.snapshot import dump
 from streamhead.stream.state import Progress, Stage
@@ -47,24 +45,23 @@ class Session:
 
     def __init__(
         self,
-        engine: Engine,
+        studio: Studio,
+        easel: Easel,
         front_end: AudioFrontEnd,
+        portrait: Portrait,
         stage: Stage,
-        gate: MouthGate,
         noise: CoherentNoise,
         temperature: float,
-        progress: Progress,
     ) -> None:
-        self._engine = engine
+        self._studio = studio
+        self._easel = easel
         self._front_end = front_end
+        self.portrait = portrait
         self.stage = stage
-        self._compositor = Compositor(stage.portrait, stage.size, stage.view, engine.device.torch)
-        self._badge = Badge(self._compositor.frame_size) if stage.badge else None
-        self._gate = gate
         self._life = Life(noise.seed)
         self.noise = noise
         self.temperature = temperature
-        self._progress = progress
+        self._progress = Progress(0, None, 1.0, LifeState())
         self._front_state: FrontEndState = front_end.init_state()
         self._rate: int | None = None
         self._resampler: StreamResampler | None = None
@@ -83,12 +80,12 @@ class Session:
     @property
     def look_ahead(self) -> int:
         """Frames of sound after its own that a frame waits for."""
-        return self._engine.network.config.look_ahead
+        return self._studio.header.network.look_ahead
 
     @property
     def frame_size(self) -> tuple[int, int]:
         """Width and height of the frames, pixels."""
-        return self._compositor.frame_size
+        return self.stage.frame_size
 
     @property
     def ready(self) -> int:
@@ -169,7 +166,7 @@ class Session:
     def frames(self) -> Iterator[Frame]:
         """The frames that are ready, computed here and now."""
         while self._pending:
-            (frame,) = self._engine.advance([_Turn(self)])
+            (frame,) = self._studio.advance([_Turn(self)])
             if frame is not None:
                 yield frame
 
@@ -185,7 +182,7 @@ class Session:
         async with self._turn:
             if len(self._pending) <= skip:
                 return None
-            return await self._engine.run(_Turn(self, skip))
+            return await self._studio.run(_Turn(self, skip))
 
     async def __aiter__(self) -> AsyncIterator[Frame]:
         """Frames as they become ready, until :meth:`flush` was called and all are out."""
@@ -222,31 +219,28 @@ class _Turn:
 
     def __init__(self, session: Session, skip: int = 0) -> None:
         before = session._progress
-        self.session = session
-        self.before = before
-        self.t = before.t + skip
-        self.heard = [session._pending.popleft() for _ in range(skip + 1)]
-        self.eps, steps = before.eps, []
-        for t, heard in enumerate(self.heard, before.t):
-            self.eps = session.noise.step(t, self.eps)
-            steps.append((heard.patch, self.eps))
-        self.audio = session._take_own(self.t)
-        self.interrupts = session._interrupts
-        self.job = Job(before.row, steps, session.temperature)
+        heard = [session._pending.popleft() for _ in range(skip + 1)]
+        eps, ease, life, steps = before.eps, before.ease, before.life, []
+        for t, frame in enumerate(heard, before.t):
+            eps = session.noise.step(t, eps)
+            ease = next_ease(ease, frame.speech)
+            life = session._life.step(t, life, frame.speech)
+            steps.append((frame.patch, eps))
+        self._session = session
+        self._before = before
+        self._after = Progress(before.t + skip + 1, eps, ease, life)
+        self._audio = session._take_own(before.t + skip)
+        self._speech = heard[-1].speech
+        self._interrupts = session._interrupts
+        pose = session._life.pose(before.t + skip, life) if session.stage.lives else None
+        self.easel = session._easel
+        self.order = Order(steps, session.temperature, ease, pose)
 
-    def finish(self, row: Row, update: FaceUpdate) -> Frame | None:
-        session, ease, life = self.session, self.before.ease, self.before.life
-        for t, heard in enumerate(self.heard, self.before.t):
-            ease = next_ease(ease, heard.speech)
-            life = session._life.step(t, life, heard.speech)
+    def finish(self, image: NDArray[np.uint8]) -> Frame | None:
+        session, before, after = self._session, self._before, self._after
         with session._lock:
-            overtaken = session._interrupts != self.interrupts
-            t = self.before.t if overtaken else self.t + 1
-            session._progress = Progress(t, row, self.eps, ease, self.before.life if overtaken else life)
+            overtaken = session._interrupts != self._interrupts
+            session._progress = Progress(before.t, after.eps, after.ease, before.life) if overtaken else after
         if overtaken:
             return None
-        pose = session._life.pose(self.t, life) if session.stage.lives else None
-        image = session._engine.device.fetch(session._compositor.compose(session._gate.apply(update, ease), pose))
-        if session._badge is not None:
-            session._badge.stamp(image)
-        return Frame(image, self.t * HOP, self.audio, session._rate or SAMPLE_RATE, self.heard[-1].speech)
+        return Frame(image, (after.t - 1) * HOP, self._audio, session._rate or SAMPLE_RATE, self._speech)

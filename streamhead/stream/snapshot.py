@@ -19,7 +19,6 @@ from streamhead.errors import CheckpointError
 from streamhead.face.portrait import Portrait
 from streamhead.model.gaussian_lstm import LSTMState
 from streamhead.model.network import NetworkState
-from streamhead.stream.engine import Row
 from streamhead.stream.life import LifeState
 from streamhead.stream.state import Progress, View
 
@@ -68,7 +67,7 @@ def portrait_digest(portrait: Portrait) -> str:
 
 def dump(session: Session) -> bytes:
     """A session's state."""
-    progress, state = session._progress, session._progress.row.state
+    progress, state = session._progress, session._easel.state
     arrays: dict[str, NDArray[np.generic]] = {"unread": session._unread, "own": session._own}
     arrays |= {f"front/{name}": value for name, value in session._front_state.to_arrays().items()}
     if session._pending:
@@ -87,8 +86,8 @@ def dump(session: Session) -> bytes:
     if session._resampler is not None:
         tensors["resampler"] = _raw(session._resampler.snapshot())
     header = SnapshotHeader(
-        weights=session._engine.header.sha256,
-        portrait=portrait_digest(session.stage.portrait),
+        weights=session._studio.header.sha256,
+        portrait=portrait_digest(session.portrait),
         seed=session.noise.seed,
         coherence=session.noise.coherence,
         temperature=session.temperature,
@@ -127,15 +126,13 @@ def read_header(data: bytes) -> tuple[SnapshotHeader, dict[str, Tensor]]:
 
 def fill(session: Session, header: SnapshotHeader, tensors: dict[str, Tensor]) -> None:
     """Put a snapshot's state into a fresh session of the same head."""
-    device = session._engine.device.torch
-    state = NetworkState(
-        LSTMState(tensors["audio/hidden"].to(device), tensors["audio/cell"].to(device)),
-        LSTMState(tensors["predictor/hidden"].to(device), tensors["predictor/cell"].to(device)),
-        tensors["code"].to(device),
+    session._easel.state = NetworkState(
+        LSTMState(tensors["audio/hidden"], tensors["audio/cell"]),
+        LSTMState(tensors["predictor/hidden"], tensors["predictor/cell"]),
+        tensors["code"],
     )
     eps = tensors["eps"].numpy() if "eps" in tensors else None
-    row = Row(session._progress.row.reference, state)
-    session._progress = Progress(header.t, row, eps, header.ease, LifeState(header.lively, header.blink))
+    session._progress = Progress(header.t, eps, header.ease, LifeState(header.lively, header.blink))
     session._epoch_t, session._heard, session._own_start = header.epoch_t, header.heard, header.own_start
     session._unread, session._own = tensors["unread"].numpy(), tensors["own"].numpy()
     session._rate, session._flushed = header.rate, header.flushed

@@ -8,8 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from streamhead.face.portrait import Portrait
-from streamhead.stream.engine import Row
+from streamhead.face.align import SIZE
 from streamhead.stream.life import LifeState
 
 __all__ = ["Progress", "Stage", "View"]
@@ -19,18 +18,16 @@ View = Literal["call", "face"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Progress:
-    """How far a session's pictures are: all that one more frame changes.
+    """How far a session's pictures are: all that one more frame changes, beside the network's state on its easel.
 
     Attributes:
         t: number of the next frame.
-        row: recurrent state of the network, beside the portrait's reference.
         eps: noise of the last frame, None before the first.
         ease: how far the mouth is held at rest.
         life: what head and lids remember.
     """
 
     t: int
-    row: Row
     eps: NDArray[np.float32] | None
     ease: float
     life: LifeState
@@ -41,18 +38,21 @@ class Stage:
     """How a session's frames are shown.
 
     Attributes:
-        portrait: whose face.
         view: ``call``, the portrait at ``size``, or ``face``, the bare canonical square.
         size: width and height of the ``call`` view.
         badge: a mark in each frame that says it is made by an AI.
         still: whether head and lids are left as the portrait has them.
     """
 
-    portrait: Portrait
     view: View
     size: tuple[int, int]
     badge: bool = False
     still: bool = False
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Width and height of the frames, pixels."""
+        return self.size if self.view == "call" else (SIZE, SIZE)
 
     @property
     def lives(self) -> bool:

@@ -18,13 +18,13 @@ from streamhead.errors import AudioError, CheckpointError
 from streamhead.face.portrait import Portrait
 from streamhead.model.checkpoint import shipped_weights
 from streamhead.output.frame import Frame
-from streamhead.stream.engine import Engine, Row
-from streamhead.stream.life import LifeState
-from streamhead.stream.mouth_gate import MouthGate
+from streamhead.stream.easel import Studio
+from streamhead.stream.engine import Engine
+from streamhead.stream.engine_process import EngineProcess
 from streamhead.stream.noise import CoherentNoise
 from streamhead.stream.session import Session
 from streamhead.stream.snapshot import fill, portrait_digest, read_header
-from streamhead.stream.state import Progress, Stage, View
+from streamhead.stream.state import Stage, View
 from streamhead.timebase import FPS
 
 __all__ = ["COHERENCE", "TalkingHead", "load"]
@@ -41,6 +41,7 @@ def load(
     weights: str | PathLike[str] | None = None,
     pick: int | None = None,
     cache: bool = True,
+    own_process: bool = False,
 ) -> TalkingHead:
     """Load a model and give it a face.
 
@@ -52,6 +53,8 @@ def load(
         weights: a checkpoint, instead of the one shipped for the preset.
         pick: which face of several in the picture, from 1, left to right.
         cache: remember where the picture's face lies, so that the next time needs no landmark model.
+        own_process: draw in a process of its own, which serves several callers better. It is spawned, so the program
+            needs ``if __name__ == "__main__":``; end it with ``head.engine.close()``.
 
     Raises:
         CheckpointError: the weights are missing, damaged or of another preset.
@@ -64,23 +67,20 @@ def load(
         portrait = Portrait.default()
     elif not isinstance(portrait, Portrait):
         portrait = Portrait.open(Path(portrait), pick, cache=cache)
-    return TalkingHead(Engine(path, preset, device), portrait)
+    return TalkingHead((EngineProcess if own_process else Engine)(path, preset, device), portrait)
 
 
 class TalkingHead:
     """A portrait that can speak: makes sessions and renderings. Made by :func:`load`."""
 
-    def __init__(self, engine: Engine, portrait: Portrait) -> None:
+    def __init__(self, engine: Studio, portrait: Portrait) -> None:
         self.engine = engine
         self.portrait = portrait
-        config = engine.network.config
+        config = engine.header.network
         self._front_end = AudioFrontEnd(
             feature_spec(config.features, config.look_ahead), normalise=config.features == "log-mel"
         )
-        self._reference = engine.reference(portrait.square())
-        rest = engine.rest(self._reference, self._front_end.spec.silence_patch())
-        # A deaf model is to learn nothing of the sound, and the gate would tell it when somebody speaks.
-        self._gate = MouthGate.open(rest) if config.deaf else MouthGate.of(rest)
+        self._sitter = engine.sit(portrait)
 
     def with_portrait(self, portrait: Portrait) -> TalkingHead:
         """Another face on the same model: both share one engine, so their sessions are batched together."""
@@ -111,15 +111,15 @@ class TalkingHead:
         """
         if not np.isfinite(temperature) or temperature < 0:
             raise ValueError(f"temperature must be a number from 0 up, not {temperature}")
-        engine = self.engine
+        stage = Stage(view, size, badge, still)
         return Session(
-            engine,
+            self.engine,
+            self._sitter.easel(stage),
             self._front_end,
-            Stage(self.portrait, view, size, badge, still),
-            self._gate,
-            CoherentNoise(seed, coherence, engine.network.config.z_size),
+            self.portrait,
+            stage,
+            CoherentNoise(seed, coherence, self.engine.header.network.z_size),
             temperature,
-            Progress(0, Row(self._reference, engine.network.initial_state(self._reference)), None, 1.0, LifeState()),
         )
 
     def restore(self, snapshot: bytes) -> Session:

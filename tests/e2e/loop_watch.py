@@ -17,7 +17,7 @@ from typing import Any
 
 from streamhead.cli.app import main
 
-OUT = Path(sys.argv[1])
+OUT = Path(sys.argv[1]) if len(sys.argv) > 1 else Path()
 seen: dict[str, Any] = {}
 
 
@@ -46,8 +46,9 @@ def watch() -> None:
     asyncio.Handle._run = timed  # type: ignore[method-assign]
 
 
-forget()
-signal.signal(signal.SIGUSR1, forget)
-watch()
-sys.argv = ["streamhead", *sys.argv[2:]]
-main()
+if __name__ == "__main__":  # the engine's process imports this file
+    forget()
+    signal.signal(signal.SIGUSR1, forget)
+    watch()
+    sys.argv = ["streamhead", *sys.argv[2:]]
+    main()
