@@ -133,23 +133,22 @@ class EngineProcess:
         return waiter
 
     def _read(self) -> None:
-        while True:
-            try:
-                number, error = pickle.loads(self._orders.recv_bytes())
-            except (EOFError, OSError):
-                break
-            turn, waiter = self._waiting.pop(number)
-            if error is not None:
-                waiter.set_exception(error)
-                continue
-            try:
-                waiter.set_result(turn.finish(cast(RemoteEasel, turn.easel).picture()))
-            except Exception as failure:  # who waits is told; this thread goes on for the others
-                waiter.set_exception(failure)
+        with suppress(EOFError, OSError):
+            while True:
+                self._settle(*pickle.loads(self._orders.recv_bytes()))
         with self._sending:
             waiting, self._waiting = self._waiting, {}
         for _, waiter in waiting.values():
             waiter.set_exception(StreamheadError(ENDED))
+
+    def _settle(self, number: int, error: Exception | None) -> None:
+        turn, waiter = self._waiting.pop(number)
+        if error is not None:
+            return waiter.set_exception(error)
+        try:
+            waiter.set_result(turn.finish(cast(RemoteEasel, turn.easel).picture()))
+        except Exception as failure:  # who waits is told; the others' pictures go on coming
+            waiter.set_exception(failure)
 
     def forget(self, number: int) -> None:
         """A portrait or a stream that nobody holds any more; may be called by a finaliser."""
