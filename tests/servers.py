@@ -22,6 +22,7 @@ from heads import head
 from streamhead.server.access import Rates
 from streamhead.server.app import CALLS, PORTRAITS, Settings, make_app, make_runner
 from streamhead.server.calls import Calls
+from streamhead.server.connection import shut
 from streamhead.server.portraits import Portraits
 
 SIZE = (320, 180)
@@ -96,7 +97,7 @@ class Caller:
         return float(self.received.video[-1][2].mean())
 
     async def close(self) -> None:
-        await self.pc.close()
+        await shut(self.pc)
         for task in self.received.tasks:
             task.cancel()  # a track of a connection that never was does not end by itself
         await asyncio.gather(*self.received.tasks, return_exceptions=True)

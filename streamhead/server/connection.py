@@ -12,7 +12,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from streamhead.server.refusal import Refusal
 
-__all__ = ["Connection", "Patience"]
+__all__ = ["Connection", "Patience", "shut"]
 
 NO_OFFER: Final = "this is no offer that can be answered; send the SDP that createOffer made, whole"
 NO_AUDIO: Final = "the offer sends no audio; add a microphone's track to it"
@@ -164,10 +164,17 @@ class Connection:
         """Close the connection, and wait until it is."""
         if not self._taken:  # nothing is open, and aiortc would stumble over its half-made parts
             return
-        connecting = self.pc.iceConnectionState == "checking"
-        await self.pc.close()
-        if connecting:
-            # aioice, closed in the very moment it connects, asks a peer for consent for ever: it is closed again.
-            await asyncio.sleep(SETTLING)
-            for transceiver in self.pc.getTransceivers():
-                await transceiver.receiver.transport.transport.stop()
+        await shut(self.pc)
+
+
+async def shut(pc: RTCPeerConnection) -> None:
+    """Close a connection, whatever it was at."""
+    connected = pc.connectionState == "connected"
+    await pc.close()
+    if not connected:
+        # Closed in the very moment it connects, aioice asks a peer for consent for ever, and aiortc begins to send and
+        # to receive: both are stopped again.
+        await asyncio.sleep(SETTLING)
+        for transceiver in pc.getTransceivers():
+            await transceiver.stop()
+            await transceiver.receiver.transport.transport.stop()
