@@ -24,6 +24,7 @@ from streamhead.evaluation.evaluate import Scorer, Scores, evaluate
 from streamhead.evaluation.figures import busiest, save, strip
 from streamhead.evaluation.generate import generate, head_of, take_seed
 from streamhead.evaluation.plan import REENCODED, STILL, Condition, Model, Pair, Plan, choose_clips
+from streamhead.evaluation.protocols import ATVGNET, STANDARD, SVG, Protocol
 from streamhead.face.align import mean_face
 from streamhead.timebase import HOP
 
@@ -245,9 +246,9 @@ def _counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     scored: list[str] = []
     real = Scorer._score
 
-    def counted(self: Scorer, pair: Pair, condition: Condition) -> Scores | None:
+    def counted(self: Scorer, pair: Pair, protocol: Protocol, condition: Condition) -> Scores | None:
         scored.append(condition.label)
-        return real(self, pair, condition)
+        return real(self, pair, protocol, condition)
 
     monkeypatch.setattr(Scorer, "_score", counted)
     return scored
@@ -269,6 +270,37 @@ def test_scores_are_cached_by_weights_clip_and_settings(
     assert scored == ["new, T 0", "new, T 0, another clip's audio"]  # the controls are known already
     assert more[0][2:] == first[0]
     assert not list(tmp_path.glob("*.new"))
+
+
+def test_protocols_share_what_was_drawn(prepared: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = choose_clips(prepared, "test", talkers=["b"])
+    plan = Plan((Model.of(weights),), temperatures=(0.0,), protocols=(STANDARD, SVG, ATVGNET))
+    drawn: list[str] = []
+    real = Scorer.draw
+
+    def counted(self: Scorer, pair: Pair, condition: Condition) -> np.ndarray | None:
+        drawn.append(condition.label)
+        return real(self, pair, condition)
+
+    monkeypatch.setattr(Scorer, "draw", counted)
+    together = evaluate(pairs, plan)
+    assert drawn == [condition.label for condition in plan.conditions]
+    apart = [evaluate(pairs, replace(plan, protocols=(protocol,)))[0] for protocol in plan.protocols]
+    assert together[0] == [scores for table in apart for scores in table]
+    rows = tables.summarise(pairs, plan, together)
+    assert [row["protocol"] for row in rows] == ["standard"] * 3 + ["svg"] * 3 + ["atvgnet"] * 3
+    assert len({row["psnr"] for row in rows if row["system"] == "call"}) == 3
+    assert "## b, svg" in tables.markdown(rows, plan)
+
+
+def test_what_samples_nothing_has_one_row() -> None:
+    systems = tuple(Model(Path("w"), preset, "0") for preset in ("deterministic", "paper-thin"))
+    own = [condition.label for condition in Plan(systems).conditions if condition.temperature is not None]
+    assert [label for label in own if "another" not in label] == [
+        "deterministic, T 0",
+        "paper-thin, T 0",
+        "paper-thin, T 1",
+    ]
 
 
 @pytest.mark.slow
@@ -356,7 +388,7 @@ def test_stopping_keeps_what_is_done(
 ) -> None:
     scored: list[str] = []
 
-    def stop_at_the_third(self: Scorer, pair: Pair, condition: Condition) -> Scores | None:
+    def stop_at_the_third(self: Scorer, pair: Pair, protocol: Protocol, condition: Condition) -> Scores | None:
         scored.append(f"{pair.clip.talker} {pair.clip.name} {condition.label}")
         if len(scored) == 3:
             raise KeyboardInterrupt
