@@ -203,7 +203,7 @@ def summarise(lines: Sequence[Mapping[str, Any]], plan: Plan, takes: int) -> lis
             "clips": len(own),
             "talkers": sorted({line["talker"] for line in own}),
             "temperature": max(plan.temperatures),
-            **plan.facts(Condition(system.name)),
+            **plan.facts(plan.protocols[0], Condition(system.name)),
         }
         for key in MEASURES:
             result = estimate([line[key] for line in own if line[key] is not None], seed=plan.seed)
