@@ -199,7 +199,7 @@ def test_the_script_trains_each_and_names_the_command(prepared: Path, tmp_path: 
     ]
     done = subprocess.run([*command, "--only", "frame-independent"], check=True, capture_output=True, text=True)
     weights = tmp_path / "frame-independent.safetensors"
-    assert f"--system frame-independent={weights}" in done.stdout
+    assert f"make_table1 {prepared} --runs {tmp_path}" in done.stdout
     assert load_network(weights)[1].network.preset == "frame-independent"
     wrong = subprocess.run([*command, "--only", "nobody"], capture_output=True, text=True)
     assert wrong.returncode == 2 and "nobody" in wrong.stderr

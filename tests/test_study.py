@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from test_evaluate import prepared, weights  # noqa: F401
+from drawn_clips import prepared, weights  # noqa: F401
 from typer.testing import CliRunner
 
 from streamhead.cli.app import app as command

@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from drawn_clips import FRAMES, draw_face, prepared, weights  # noqa: F401
 from PIL import Image
-from test_evaluate import FRAMES, draw_face, prepared, weights  # noqa: F401
 from typer.testing import CliRunner
 
 from streamhead.cli.app import app

@@ -29,7 +29,9 @@ def evaluate(
         str | None, typer.Option(help="call, paper-thin or paper; default: call, or what --weights are.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint, instead of the one shipped.")] = None,
-    protocol: Annotated[str, typer.Option(help="How pictures are scored: standard, svg or atvgnet.")] = "standard",
+    protocol: Annotated[
+        str, typer.Option(metavar="A,B", help="How pictures are scored: standard, svg, atvgnet or several of them.")
+    ] = "standard",
     split: SplitOption = "test",
     clips: ClipsOption = 256,
     per_talker: Annotated[
@@ -67,14 +69,15 @@ def evaluate(
 
     if strip and out is None:
         raise typer.BadParameter("strips need a folder; pass --out DIR", param_hint="--strip")
-    if protocol not in PROTOCOLS:
-        raise typer.BadParameter(f"choose one of {', '.join(PROTOCOLS)}", param_hint="--protocol")
+    protocols = tuple(dict.fromkeys(parse_names(protocol)))
+    if not protocols or not set(protocols) <= set(PROTOCOLS):
+        raise typer.BadParameter(f"choose from {', '.join(PROTOCOLS)}", param_hint="--protocol")
     temperatures = parse_temperatures(temperature)
     pairs = choose_clips(prepared, split, talkers=parse_names(talkers), limit=clips, per_talker=per_talker, seed=seed)
     wanted: list[tuple[Extra, bool]] = [("identity", identity), ("lpips", lpips)]
     extras = tuple(name for name, asked in wanted if asked)
     systems = parse_systems(system, weights, preset)
-    plan = Plan(systems, temperatures, seed, PROTOCOLS[protocol], extras, device)
+    plan = Plan(systems, temperatures, seed, tuple(PROTOCOLS[name] for name in protocols), extras, device)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     for one in systems:
         if isinstance(one, VideoFolder) and (found := one.check([pair.clip for pair in pairs])) < len(pairs):

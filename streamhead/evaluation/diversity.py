@@ -144,7 +144,15 @@ def _measured(
 ) -> dict[str, float | None]:
     clip, plan = pair.clip, scorer.plan
     name = f"{clip.talker}-{clip.name}-{model.name}"
-    facts = [plan.protocol.name, plan.seed, model.sha256, count, temperature, str(clip.folder.resolve()), code_digest()]
+    facts = [
+        plan.protocols[0].name,
+        plan.seed,
+        model.sha256,
+        count,
+        temperature,
+        str(clip.folder.resolve()),
+        code_digest(),
+    ]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     path = out / "clips" / f"{name}-{key}.json"
     if path.is_file():
@@ -156,7 +164,7 @@ def _measured(
     )
     points = [find_landmarks(take, scorer.finder) for take in takes]
     real = np.asarray(clip.frames)[1:]
-    measured = measure_takes(takes, points, real, scorer.real_landmarks(clip), plan.protocol)
+    measured = measure_takes(takes, points, real, scorer.real_landmarks(clip), plan.protocols[0])
     save(out / "maps" / f"{name}.png", draw_map(takes, real))
     write_texts(path.parent, {path.name: json.dumps(measured, indent=1)})
     return measured
@@ -195,7 +203,7 @@ def summarise(lines: Sequence[Mapping[str, Any]], plan: Plan, takes: int) -> lis
             "clips": len(own),
             "talkers": sorted({line["talker"] for line in own}),
             "temperature": max(plan.temperatures),
-            **plan.facts(Condition(system.name)),
+            **plan.facts(plan.protocols[0], Condition(system.name)),
         }
         for key in MEASURES:
             result = estimate([line[key] for line in own if line[key] is not None], seed=plan.seed)

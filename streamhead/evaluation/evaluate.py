@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
 from multiprocessing import get_context
@@ -27,6 +27,7 @@ from streamhead.evaluation.generate import generate, head_of, still
 from streamhead.evaluation.landmark_metrics import blinks_per_minute, landmark_distance
 from streamhead.evaluation.learned_metrics import Identity, Lpips
 from streamhead.evaluation.plan import REENCODED, STILL, Condition, Extra, Model, Pair, Plan
+from streamhead.evaluation.protocols import Protocol
 from streamhead.evaluation.sync import compare, find_landmarks, mouth_opening
 from streamhead.evaluation.videos import VideoFolder, reencoded
 from streamhead.face.landmarks import LandmarkFinder
@@ -57,6 +58,15 @@ def _not_writable(folder: Path, error: OSError) -> OutputError:
     return OutputError(f"cannot write to {folder}: {error.strerror}; make room or choose another --out")
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Real and drawn frames from the second on, ``(T - 1, 128, 128, 3)``, and the scores no protocol changes."""
+
+    real: NDArray[np.uint8]
+    drawn: NDArray[np.uint8]
+    scores: Scores
+
+
 class Scorer:
     """Draws clips and scores them; one a process. A context manager.
 
@@ -80,6 +90,7 @@ class Scorer:
         self._engines: dict[str, Engine] = {}
         self._head: tuple[Clip, str, TalkingHead] | None = None  # of the clip in hand
         self._real: tuple[Clip, NDArray[np.float32]] | None = None
+        self._seen: tuple[Pair, Condition, _Seen | None] | None = None  # what was drawn last
 
     @property
     def finder(self) -> LandmarkFinder:
@@ -117,7 +128,7 @@ class Scorer:
         return generate(head, pair.clip, sound, seed=self.plan.seed, temperature=condition.temperature)
 
     def score(self, pair: Pair) -> list[Scores | None]:
-        """The clip's scores, one for each of the plan's conditions; from the cache where it has them.
+        """The clip's scores, one for each of the plan's rows; from the cache where it has them.
 
         Raises:
             DataError: the clip or its video cannot be read.
@@ -129,20 +140,26 @@ class Scorer:
                 content.update(np.ascontiguousarray(array).tobytes())
         except (OSError, ValueError) as error:
             raise DataError(f"{pair.clip.folder} cannot be read ({error}); prepare it again") from error
-        return [self._cached(pair, condition, content.hexdigest()) for condition in self.plan.conditions]
+        known = {
+            (protocol.name, condition): self._cached(pair, protocol, condition, content.hexdigest())
+            for condition in self.plan.conditions  # what is drawn for one protocol serves the next
+            for protocol in self.plan.protocols
+        }
+        self._seen = None
+        return [known[protocol.name, condition] for protocol, condition in self.plan.rows]
 
-    def _cached(self, pair: Pair, condition: Condition, content: str) -> Scores | None:
+    def _cached(self, pair: Pair, protocol: Protocol, condition: Condition, content: str) -> Scores | None:
         if self._cache is None:
-            return self._score(pair, condition)
+            return self._score(pair, protocol, condition)
         system = self.plan.system(condition)
         video = system.digest(pair.clip) if isinstance(system, VideoFolder) else ""
-        facts = {**self.plan.facts(condition), **asdict(condition), "extras": self.plan.extras}
+        facts = {**self.plan.facts(protocol, condition), **asdict(condition), "extras": self.plan.extras}
         key = hashlib.sha256(json.dumps([facts, content, video, code_digest()]).encode()).hexdigest()
         path = self._cache / f"{pair.clip.talker}-{pair.clip.name}-{key[:16]}.json"
         if path.is_file():
             kept: Scores | None = json.loads(path.read_text(encoding="utf-8"))["scores"]
             return kept
-        scores = self._score(pair, condition)
+        scores = self._score(pair, protocol, condition)
         try:
             fresh = path.with_suffix(".new")
             fresh.write_text(json.dumps({"row": condition.label, **facts, "scores": scores}, indent=1), "utf-8")
@@ -157,7 +174,14 @@ class Scorer:
             self._real = clip, find_landmarks(np.asarray(clip.frames)[1:], self.finder)
         return self._real[1]
 
-    def _score(self, pair: Pair, condition: Condition) -> Scores | None:
+    def _score(self, pair: Pair, protocol: Protocol, condition: Condition) -> Scores | None:
+        if self._seen is None or self._seen[0] is not pair or self._seen[1] != condition:
+            self._seen = pair, condition, self._look(pair, condition)
+        seen = self._seen[2]
+        return None if seen is None else {**protocol.score(seen.real, seen.drawn), **seen.scores}
+
+    def _look(self, pair: Pair, condition: Condition) -> _Seen | None:
+        """Draw a clip, and measure what is the same under every protocol."""
         if len(pair.clip.frames) < 2:
             raise DataError(
                 f"{pair.clip.folder} has {len(pair.clip.frames)} frame, at least 2 are needed; leave it out"
@@ -173,7 +197,6 @@ class Scorer:
         else:
             points = find_landmarks(drawn[1:], self.finder)
         scores: Scores = {
-            **self.plan.protocol.score(real, drawn[1:]),
             "cpbd": float(np.mean([cpbd(frame) for frame in drawn[1::_SHARPNESS_EVERY]])),
             **asdict(compare(mouth_opening(real_points), mouth_opening(points))),
             "lmd": landmark_distance(real_points, points),
@@ -183,7 +206,7 @@ class Scorer:
         }
         for extra in self.plan.extras:
             scores[extra] = self._extra(extra).score(real, drawn[1:])
-        return scores
+        return _Seen(real, drawn[1:], scores)
 
     @staticmethod
     @cache
@@ -266,7 +289,7 @@ def evaluate(
     jobs: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[list[Scores | None]]:
-    """Score clips under each of the plan's conditions.
+    """Score clips under each of the plan's conditions and protocols.
 
     Args:
         pairs: from :func:`streamhead.evaluation.plan.choose_clips`.
@@ -277,7 +300,7 @@ def evaluate(
         progress: called with the number of clips done and their total.
 
     Returns:
-        For each pair, the scores in the order of ``plan.conditions``; None where a condition does not apply.
+        For each pair, the scores in the order of ``plan.rows``; None where a condition does not apply.
 
     Raises:
         DataError: a clip cannot be read, or a worker died.

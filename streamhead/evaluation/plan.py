@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -14,6 +15,7 @@ from streamhead.errors import CheckpointError, DataError
 from streamhead.evaluation.protocols import STANDARD, Protocol
 from streamhead.evaluation.videos import VideoFolder
 from streamhead.model.checkpoint import read_header, shipped_weights
+from streamhead.model.config import PRESETS
 from streamhead.stream.talking_head import COHERENCE
 from streamhead.training.batches import Clip, read_clips
 
@@ -127,9 +129,10 @@ class Plan:
 
     Attributes:
         systems: what is compared; none for the controls alone.
-        temperatures: each gives two rows of each model, own and another clip's audio.
+        temperatures: each gives two rows of each model, own and another clip's audio; a model that samples nothing has
+            those at 0 alone.
         seed: of the takes, of the choice of clips and of the intervals.
-        protocol: how pictures are scored.
+        protocols: how pictures are scored; each clip is drawn once for all of them.
         extras: measures that need an extra.
         device: where models run.
 
@@ -140,7 +143,7 @@ class Plan:
     systems: tuple[System, ...] = ()
     temperatures: tuple[float, ...] = (0.0, 1.0)
     seed: int = 0
-    protocol: Protocol = STANDARD
+    protocols: tuple[Protocol, ...] = (STANDARD,)
     extras: tuple[Extra, ...] = ()
     device: str = "auto"
 
@@ -152,28 +155,33 @@ class Plan:
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """The rows."""
+        """The rows of a table."""
         own: list[Condition] = []
         for system in self.systems:
             if isinstance(system, Model):
                 own += [
                     Condition(system.name, temperature, other)
                     for other in (False, True)
-                    for temperature in self.temperatures
+                    for temperature in (self.temperatures if PRESETS[system.preset].samples else (0.0,))
                 ]
             else:
                 own.append(Condition(system.name))
         return (*own, STILL, REENCODED)
 
+    @property
+    def rows(self) -> tuple[tuple[Protocol, Condition], ...]:
+        """Those of the tables of all protocols, one table after the other."""
+        return tuple(product(self.protocols, self.conditions))
+
     def system(self, condition: Condition) -> System | None:
         """The system behind a row; None for a control."""
         return next((system for system in self.systems if system.name == condition.system), None)
 
-    def facts(self, condition: Condition) -> dict[str, Any]:
+    def facts(self, protocol: Protocol, condition: Condition) -> dict[str, Any]:
         """What stands beside every figure of a row."""
         blank = {"preset": None, "weights": None, "coherence": None}
         system = self.system(condition)
-        shared = {"protocol": self.protocol.name, "seed": self.seed}
+        shared = {"protocol": protocol.name, "seed": self.seed}
         return {**shared, **blank, **(system.facts if isinstance(system, Model) else {})}
 
 

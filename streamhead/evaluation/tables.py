@@ -22,6 +22,7 @@ from scipy.stats import bootstrap
 from streamhead.errors import OutputError
 from streamhead.evaluation.evaluate import Scores
 from streamhead.evaluation.plan import Condition, Model, Pair, Plan
+from streamhead.evaluation.protocols import Protocol
 from streamhead.stream.talking_head import COHERENCE
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "estimate",
     "latex",
     "markdown",
+    "sections",
     "show",
     "summarise",
     "write",
@@ -133,7 +135,7 @@ def estimate(values: Sequence[float], statistic: Literal["mean", "median"] = "me
 
 
 def summarise(pairs: Sequence[Pair], plan: Plan, scores: Sequence[Sequence[Scores | None]]) -> list[Row]:
-    """Lines of the tables: for each talker, each condition.
+    """Lines of the tables: for each talker and protocol, each condition.
 
     Args:
         pairs: the clips.
@@ -146,14 +148,21 @@ def summarise(pairs: Sequence[Pair], plan: Plan, scores: Sequence[Sequence[Score
     if len(groups) > 1:
         groups[EVERYBODY] = list(range(len(pairs)))
     return [
-        _row(talker, condition, [pairs[index] for index in indices], plan, known)
+        _row(talker, protocol, condition, [pairs[index] for index in indices], plan, known)
         for talker, indices in groups.items()
-        for place, condition in enumerate(plan.conditions)
+        for place, (protocol, condition) in enumerate(plan.rows)
         if (known := [one for index in indices if (one := scores[index][place]) is not None])
     ]
 
 
-def _row(talker: str, condition: Condition, pairs: Sequence[Pair], plan: Plan, known: Sequence[Scores]) -> Row:
+def _row(
+    talker: str,
+    protocol: Protocol,
+    condition: Condition,
+    pairs: Sequence[Pair],
+    plan: Plan,
+    known: Sequence[Scores],
+) -> Row:
     row: Row = {
         "talker": talker,
         "row": condition.label,
@@ -162,7 +171,7 @@ def _row(talker: str, condition: Condition, pairs: Sequence[Pair], plan: Plan, k
         "audio": None if condition.temperature is None else "other" if condition.other_audio else "own",
         "split": pairs[0].clip.split,
         "clips": len(known),
-        **plan.facts(condition),
+        **plan.facts(protocol, condition),
     }
     for measure in MEASURES:
         values = [value for one in known if (value := one.get(measure.key)) is not None]
@@ -175,7 +184,7 @@ def _row(talker: str, condition: Condition, pairs: Sequence[Pair], plan: Plan, k
 
 def caption(rows: Sequence[Row], plan: Plan) -> str:
     """One line that says what a table was measured on."""
-    parts = [f"split {rows[0]['split']}", f"protocol {plan.protocol.name}"]
+    parts = [f"split {rows[0]['split']}", f"protocol {', '.join(protocol.name for protocol in plan.protocols)}"]
     for system in plan.systems:
         if isinstance(system, Model):
             named = "weights" if system.name == system.preset else f"{system.name} = weights"
@@ -200,12 +209,19 @@ def _interval(row: Row, measure: Measure) -> str:
     return "" if low is None or high is None else f"[{_number(low, measure)}, {_number(high, measure)}]"
 
 
-def _talkers(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows of each talker, or only those over all where there are many talkers."""
-    by_talker: dict[str, list[Row]] = defaultdict(list)
+def _tables(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows of each talker and protocol, or only those over all where there are many talkers; by their heading."""
+    several = len({row["protocol"] for row in rows}) > 1
+    alone = len({row["talker"] for row in rows}) > _MOST_TALKERS
+    tables: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        by_talker[row["talker"]].append(row)
-    return {EVERYBODY: by_talker[EVERYBODY]} if len(by_talker) > _MOST_TALKERS else by_talker
+        if not alone or row["talker"] == EVERYBODY:
+            tables[f"{row['talker']}, {row['protocol']}" if several else row["talker"]].append(row)
+    return tables
+
+
+def _wanted(keys: Sequence[str]) -> list[Measure]:
+    return [measure for measure in MEASURES if not keys or measure.key in keys]
 
 
 def _taken(rows: Sequence[Row], measures: Sequence[Measure] = MEASURES) -> list[Measure]:
@@ -215,7 +231,7 @@ def _taken(rows: Sequence[Row], measures: Sequence[Measure] = MEASURES) -> list[
 
 def show(console: Console, rows: Sequence[Row], plan: Plan) -> None:
     """Print the tables."""
-    for talker, own in _talkers(rows).items():
+    for talker, own in _tables(rows).items():
         for name, group in _GROUPS.items():
             measures = _taken(rows, group)
             table = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -236,9 +252,20 @@ def show(console: Console, rows: Sequence[Row], plan: Plan) -> None:
 
 def markdown(rows: Sequence[Row], plan: Plan) -> str:
     """The tables as a Markdown document."""
-    lines = ["# Evaluation", "", f"{caption(rows, plan)}.", ""]
-    measures = _taken(rows)
-    for talker, own in _talkers(rows).items():
+    return f"# Evaluation\n\n{caption(rows, plan)}.\n\n{sections(rows, plan)}"
+
+
+def sections(rows: Sequence[Row], plan: Plan, keys: Sequence[str] = ()) -> str:
+    """The tables in Markdown, each under its heading, and what protocols and columns mean.
+
+    Args:
+        rows: of :func:`summarise`.
+        plan: how they were scored.
+        keys: the measures wanted, none for all.
+    """
+    lines: list[str] = []
+    measures = _taken(rows, _wanted(keys))
+    for talker, own in _tables(rows).items():
         lines += [
             f"## {talker}",
             "",
@@ -249,8 +276,12 @@ def markdown(rows: Sequence[Row], plan: Plan) -> str:
             cells = [f"{_number(row[m.key], m)} {_interval(row, m)}".rstrip() for m in measures]
             lines.append(f"| {row['row']} | {row['clips']} | " + " | ".join(cells) + " |")
         lines.append("")
-    lost = sum(row["faceless_frames"] for row in rows)
-    lines += [f"Protocol {plan.protocol.name}: {plan.protocol.description}.", "", _EXPLAINED, ""]
+    # The same frames stand in the rows of other protocols, and in those over all talkers.
+    once = [row for row in rows if row["protocol"] == plan.protocols[0].name and row["talker"] == rows[-1]["talker"]]
+    lost = sum(row["faceless_frames"] for row in once)
+    for protocol in plan.protocols:
+        lines += [f"Protocol {protocol.name}: {protocol.description}.", ""]
+    lines += [_EXPLAINED, ""]
     lines += [f"Generated frames in which no face was found (bridged): {lost}.", ""]
     return "\n".join(lines)
 
@@ -262,11 +293,11 @@ def _tex(text: str) -> str:
     return "".join(_SPECIAL.get(letter, letter) for letter in text)
 
 
-def latex(rows: Sequence[Row], plan: Plan) -> str:
-    """The tables as LaTeX, one a talker, for the package ``booktabs``."""
-    measures = _taken(rows)
+def latex(rows: Sequence[Row], plan: Plan, keys: Sequence[str] = ()) -> str:
+    """The tables as LaTeX, one a talker and protocol, for the package ``booktabs``; ``keys`` as in :func:`sections`."""
+    measures = _taken(rows, _wanted(keys))
     lines = ["% needs \\usepackage{booktabs}"]
-    for talker, own in _talkers(rows).items():
+    for talker, own in _tables(rows).items():
         lines += [
             r"\begin{table}",
             r"\centering",

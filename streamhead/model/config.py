@@ -52,6 +52,11 @@ class NetworkConfig(BaseModel):
         return self.prior == "standard-normal"
 
     @property
+    def samples(self) -> bool:
+        """Whether noise reaches the picture, so that takes differ."""
+        return self.prior != "none"
+
+    @property
     def sees_frames(self) -> bool:
         """Whether training reads the frames besides the first and those it is to draw."""
         return self.prior != "none" or self.predictor_input == "previous-output"

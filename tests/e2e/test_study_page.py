@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_clips import prepared  # noqa: F401
 from e2e.chromium import Chromium
 from e2e.serving import free_port
 from playwright.async_api import Page, expect
-from test_evaluate import prepared  # noqa: F401
 from typer.testing import CliRunner
 
 from streamhead.cli.app import app
