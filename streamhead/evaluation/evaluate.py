@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 
 from streamhead.errors import DataError, OutputError
 from streamhead.evaluation.cpbd import cpbd
-from streamhead.evaluation.generate import generate, head_of, still
+from streamhead.evaluation.generate import generate, head_of, heard, still
 from streamhead.evaluation.landmark_metrics import blinks_per_minute, landmark_distance
 from streamhead.evaluation.learned_metrics import Identity, Lpips
-from streamhead.evaluation.plan import REENCODED, STILL, Condition, Extra, Model, Pair, Plan
+from streamhead.evaluation.plan import PUPPET, REENCODED, STILL, Condition, Extra, Model, Pair, Plan
+from streamhead.evaluation.puppet import puppet
 from streamhead.evaluation.sync import compare, find_landmarks, mouth_opening
 from streamhead.evaluation.videos import VideoFolder, reencoded
 from streamhead.face.landmarks import LandmarkFinder
@@ -106,6 +107,10 @@ class Scorer:
             return still(pair.clip)
         if condition == REENCODED:
             return reencoded(pair.clip)
+        if condition == PUPPET:
+            model = self.plan.first_model
+            assert model is not None
+            return puppet(self.engine(model), np.array(pair.clip.frames[0]), heard(pair.clip, pair.clip))
         system = self.plan.system(condition)
         if isinstance(system, VideoFolder):
             return system.read(pair.clip, self.finder)
