@@ -56,7 +56,7 @@ def read_pairs(
     out: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Reading | None]:
-    """Read each clip under each of the plan's conditions; lips are kept in ``out``, so a stopped run goes on from there.
+    """Read each clip under each of the plan's conditions; lips are kept in ``out``, for a stopped run to go on.
 
     Args:
         pairs: the clips.
@@ -169,9 +169,9 @@ def markdown(rows: Sequence[dict[str, Any]], pairs: Sequence[Pair], plan: Plan, 
         f"{caption(shown, plan)}.",
         "",
         f"Reader: learnt from real training clips ({blurred}), epoch {reader['epoch']} of the greatest share on the "
-        f"validation clips ({float(reader['accuracy']):.3f}), seed {reader['seed']}. The slot and the time of each word "
-        f"are given; guessing gets {CHANCE:.3f} (slots of {', '.join(str(len(words)) for words in SLOTS)} words). Score: "
-        "(share - chance) / (share of the real clips - chance). Brackets: 95 % bootstrap interval over clips.",
+        f"validation clips ({float(reader['accuracy']):.3f}), seed {reader['seed']}. The slot and the time of each "
+        f"word are given; guessing gets {CHANCE:.3f} (slots of {', '.join(str(len(words)) for words in SLOTS)} words). "
+        "Score: (share - chance) / (share of the real clips - chance). Brackets: 95 % bootstrap interval over clips.",
         "",
         "| talker | row | clips | words | read right | score | " + " | ".join(_SLOT_NAMES) + " |",
         "|---|---|---:|---:|---:|---:|" + "---:|" * len(_SLOT_NAMES),

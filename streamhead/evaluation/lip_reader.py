@@ -158,16 +158,16 @@ def _pictures(lips: NDArray[np.float32]) -> NDArray[np.float32]:
 def _altered(lips: NDArray[np.uint8], rng: np.random.Generator, blur: bool) -> NDArray[np.float32]:
     """Moved by up to 1.5 px, turned over, brighter or of less contrast, blurred: all frames alike."""
     sigma = rng.uniform(0.3, 1.0) if blur and rng.random() < 0.5 else 0.0
-    shift = np.float32([[1, 0, rng.uniform(-1.5, 1.5)], [0, 1, rng.uniform(-1.5, 1.5)]])
+    shift = np.array([[1, 0, rng.uniform(-1.5, 1.5)], [0, 1, rng.uniform(-1.5, 1.5)]])
     stack = np.moveaxis(lips[:, :, :: -1 if rng.random() < 0.5 else 1], 0, -1).astype(np.float32)
     parts = []
     for start in range(0, stack.shape[-1], 4):  # OpenCV warps four channels at most
         part = np.ascontiguousarray(stack[..., start : start + 4])
-        part = cv2.warpAffine(part, shift, _SIDES[::-1], borderMode=cv2.BORDER_REPLICATE)
-        part = cv2.GaussianBlur(part, (0, 0), sigma) if sigma else part
-        parts.append(part.reshape(*_SIDES, -1))
-    moved = np.moveaxis(np.concatenate(parts, -1), -1, 0)
-    return np.asarray(moved * rng.uniform(0.8, 1.25) + rng.uniform(-20, 20), np.float32)
+        moved = cv2.warpAffine(part, shift, _SIDES[::-1], borderMode=cv2.BORDER_REPLICATE)
+        soft = cv2.GaussianBlur(moved, (0, 0), sigma) if sigma else moved
+        parts.append(soft.reshape(*_SIDES, -1))
+    lips = np.moveaxis(np.concatenate(parts, -1), -1, 0)
+    return np.asarray(lips * rng.uniform(0.8, 1.25) + rng.uniform(-20, 20), np.float32)
 
 
 def _batch(
