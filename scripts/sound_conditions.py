@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How the mouth behaves in silence, breath, music, babble, a telephone's band, and at microphones too quiet or too loud.
+"""How the mouth behaves in silence, breath, music, babble, a telephone band, at microphones too quiet or too loud.
 
     scripts/sound_conditions.py PREPARED --out OUT [--clips 8]
 
