@@ -29,7 +29,7 @@ def legibility(
     reader: Annotated[
         Path | None, typer.Option(help="Folder of the lip reader; it is learnt there where it is not finished.")
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the real training clips.")] = 40,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the real training clips.")] = 25,
     blur: Annotated[bool, typer.Option(help="Blur half of the sentences that the reader learns from.")] = True,
     puppet: Annotated[bool, typer.Option("--puppet", help="Another row: a mouth moved by loudness alone.")] = False,
     split: SplitOption = "test",
@@ -48,7 +48,7 @@ def legibility(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from streamhead.evaluation import legibility as report
-    from streamhead.evaluation.lip_reader import learn, load_reader
+    from streamhead.evaluation.lip_reader import epochs_learnt, learn, load_reader
     from streamhead.evaluation.plan import Plan, choose_clips
 
     pairs = choose_clips(prepared, split, talkers=parse_names(talkers), limit=clips, seed=seed)
@@ -59,18 +59,21 @@ def legibility(
     torch.set_num_threads(1)  # the nets are too small to share, and sums over threads round differently
     try:
         with Progress(*columns, console=console) as bar:
-            loading = bar.add_task("reading real clips", total=None)
-            real = [
-                report.sentences(prepared, part, lambda done, total: bar.update(loading, completed=done, total=total))
-                for part in ("train", "val")
-            ]
-            learning = bar.add_task("learning to read", total=epochs)
+            best = folder / "reader.safetensors"
+            if epochs_learnt(folder) < epochs or not best.is_file():
+                loading = bar.add_task("reading real clips", total=None)
 
-            def told(done: int, total: int, accuracy: float) -> None:
-                bar.update(learning, completed=done, total=total, description=f"learning to read, {accuracy:.2f} right")
+                def read(done: int, total: int) -> None:
+                    bar.update(loading, completed=done, total=total)
 
-            best = learn(folder, *real, epochs=epochs, blur=blur, seed=seed, progress=told)
-            bar.update(learning, completed=epochs)
+                train, val = (report.sentences(prepared, part, read) for part in ("train", "val"))
+                learning = bar.add_task("learning to read", total=epochs)
+
+                def told(done: int, total: int, accuracy: float) -> None:
+                    text = f"learning to read, {accuracy:.2f} right"
+                    bar.update(learning, completed=done, total=total, description=text)
+
+                best = learn(folder, train, val, epochs=epochs, blur=blur, seed=seed, progress=told)
             network, facts = load_reader(best)
             drawing = bar.add_task("drawing and reading", total=len(pairs))
             readings = report.read_pairs(

@@ -28,7 +28,18 @@ from streamhead.timebase import FPS
 from streamhead.training.batches import Clip
 from streamhead.training.run_folder import Ema, RunFolder
 
-__all__ = ["CHANCE", "SLOTS", "LipReader", "Sentence", "learn", "load_reader", "mouths", "read_words", "sentence_of"]
+__all__ = [
+    "CHANCE",
+    "SLOTS",
+    "LipReader",
+    "Sentence",
+    "epochs_learnt",
+    "learn",
+    "load_reader",
+    "mouths",
+    "read_words",
+    "sentence_of",
+]
 
 SLOTS: Final[tuple[tuple[str, ...], ...]] = (
     ("bin", "lay", "place", "set"),
@@ -150,7 +161,7 @@ def _weights(spans: NDArray[np.float64], first: int, count: int) -> NDArray[np.f
 
 
 def _pictures(lips: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``(T, 24, 34)`` -> ``(T, 2, 24, 34)``: grey off the clip's mean picture, in units of its contrast; its change."""
+    """``(T, 24, 34)`` -> ``(T, 2, 24, 34)``: grey off the mean picture, in units of its contrast; its change."""
     grey = (lips - lips.mean(0)) / (lips.mean(0).std() + 4.0)
     return np.stack([grey, np.diff(grey, axis=0, prepend=grey[:1])], 1).astype(np.float32)
 
@@ -179,8 +190,8 @@ def _batch(
         spans = one.spans if rng is None else one.spans + rng.uniform(-1.0, 1.0, (len(SLOTS), 1))
         first = max(0, int(one.spans[0, 0]) - _AIR)
         last = min(len(one.mouths), int(one.spans[-1, 1]) + 1 + _AIR)
-        lips = one.mouths.astype(np.float32) if rng is None else _altered(one.mouths, rng, blur)
-        pictures.append(_pictures(lips)[first:last])
+        seen = one.mouths[first:last]
+        pictures.append(_pictures(seen.astype(np.float32) if rng is None else _altered(seen, rng, blur)))
         weights.append(_weights(spans, first, last - first))
     span = max(len(part) for part in pictures)
     padded = [np.pad(part, ((0, span - len(part)), (0, 0), (0, 0), (0, 0))) for part in pictures]
@@ -217,12 +228,28 @@ def load_reader(path: Path) -> tuple[LipReader, dict[str, str]]:
     return reader.eval(), facts
 
 
+def epochs_learnt(folder: Path) -> int:
+    """Epochs that :func:`learn` has behind it in a folder.
+
+    Raises:
+        CheckpointError: its state is damaged.
+    """
+    state = RunFolder(folder).state
+    if not state.is_file():
+        return 0
+    try:
+        with safe_open(state, "pt") as file:
+            return int(file.metadata()["step"])
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{state} is damaged ({error}); remove {folder} to learn anew") from error
+
+
 def learn(
     folder: Path,
     train: Sequence[Sentence],
     val: Sequence[Sentence],
     *,
-    epochs: int = 40,
+    epochs: int = 25,
     blur: bool = True,
     seed: int = 0,
     progress: Callable[[int, int, float], None] = lambda done, total, accuracy: None,
@@ -244,6 +271,9 @@ def learn(
         OutputError: the folder cannot be written.
         CheckpointError: what is in the folder cannot be gone on from.
     """
+    best = folder / "reader.safetensors"
+    if best.is_file() and epochs_learnt(folder) >= epochs:
+        return best
     if len(train) < _BATCH or not val:
         raise DataError(
             f"a lip reader needs {_BATCH} training sentences and a validation sentence of GRID; "
@@ -253,8 +283,8 @@ def learn(
     reader = LipReader()
     average = Ema(reader, _EMA)
     optimiser = torch.optim.AdamW(reader.parameters(), _RATE, weight_decay=0.02)
-    run, best = RunFolder(folder), folder / "reader.safetensors"
-    start = run.load(reader, average, optimiser) if run.state.is_file() else 0
+    run = RunFolder(folder)
+    start = run.load(reader, average, optimiser) if epochs_learnt(folder) else 0
     kept = float(load_reader(best)[1]["accuracy"]) if start and best.is_file() else -1.0
     steps = len(train) // _BATCH
     judge = LipReader()
