@@ -29,7 +29,7 @@ def legibility(
     reader: Annotated[
         Path | None, typer.Option(help="Folder of the lip reader; it is learnt there where it is not finished.")
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the real training clips.")] = 25,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the real training clips.")] = 10,
     blur: Annotated[bool, typer.Option(help="Blur half of the sentences that the reader learns from.")] = True,
     puppet: Annotated[bool, typer.Option("--puppet", help="Another row: a mouth moved by loudness alone.")] = False,
     split: SplitOption = "test",

@@ -249,7 +249,7 @@ def learn(
     train: Sequence[Sentence],
     val: Sequence[Sentence],
     *,
-    epochs: int = 25,
+    epochs: int = 10,
     blur: bool = True,
     seed: int = 0,
     progress: Callable[[int, int, float], None] = lambda done, total, accuracy: None,
