@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from scipy.signal import butter, sosfilt
 
+from streamhead.audio.frontend import analyse
 from streamhead.evaluation.evaluate import Scorer
 from streamhead.evaluation.figures import moments, save, strip
 from streamhead.evaluation.generate import head_of, heard
@@ -27,7 +28,7 @@ from streamhead.evaluation.plan import Model, Pair, Plan, choose_clips
 from streamhead.evaluation.sync import compare, detrend, find_landmarks, mouth_opening
 from streamhead.evaluation.tables import estimate, write_texts
 from streamhead.model.checkpoint import shipped_weights
-from streamhead.timebase import FPS, SAMPLE_RATE
+from streamhead.timebase import FPS, HOP, SAMPLE_RATE
 from streamhead.training.batches import Clip, read_clips
 
 Sound = NDArray[np.float32]
@@ -81,15 +82,14 @@ def conditions(crowd: Sequence[Clip]) -> tuple[dict[str, Alter], dict[str, Alter
     def babble(count: int, rng: np.random.Generator) -> Sound:
         out = np.zeros(count)
         for index in rng.choice(len(crowd), TALKERS_OF_BABBLE, replace=False):
-            spoken = crowd[index].audio[np.repeat(crowd[index].speech, 640)[: len(crowd[index].audio)].nonzero()[0]]
+            spoken = crowd[index].audio[np.repeat(crowd[index].speech, HOP)[: len(crowd[index].audio)].nonzero()[0]]
             voice = np.resize(spoken, count)  # without its pauses, over and over
             out += np.roll(voice / voice.std(), rng.integers(count))
         return np.asarray(out / out.std(), np.float32)
 
     def under(noise: Callable[[int, np.random.Generator], Sound], snr: float) -> Alter:
         def mix(sound: Sound, rng: np.random.Generator) -> Sound:
-            loud = np.abs(sound) > 0.1 * np.abs(sound).max()
-            level = float(sound[loud].std()) * decibels(-snr)
+            level = float(sound[np.repeat(analyse(sound), HOP)].std()) * decibels(-snr)  # of where it speaks
             return np.asarray(np.clip(sound + level * noise(len(sound), rng), -1, 1), np.float32)
 
         return mix
@@ -179,7 +179,7 @@ COLUMNS: Final = (
 def markdown(lines: Sequence[dict[str, Any]], pairs: Sequence[Pair], model: Model, seed: int) -> str:
     talkers = ", ".join(sorted({pair.clip.talker for pair in pairs}))
     text = [
-        f"split test, {len(pairs)} clips ({talkers}), weights {model.preset} {model.sha256[:12]}, temperature 0, "
+        f"split {pairs[0].clip.split}, {len(pairs)} clips ({talkers}), weights {model.preset} {model.sha256[:12]}, temperature 0, "
         f"seed {seed}. Correlations are of detrended mouth openings. Openings are inner lips over eye distance, less "
         "that in silence; movement is the detrended opening's standard deviation. Brackets: 95 % bootstrap interval "
         "over clips.",
