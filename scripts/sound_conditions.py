@@ -179,8 +179,8 @@ COLUMNS: Final = (
 def markdown(lines: Sequence[dict[str, Any]], pairs: Sequence[Pair], model: Model, seed: int) -> str:
     talkers = ", ".join(sorted({pair.clip.talker for pair in pairs}))
     text = [
-        f"split {pairs[0].clip.split}, {len(pairs)} clips ({talkers}), weights {model.preset} {model.sha256[:12]}, temperature 0, "
-        f"seed {seed}. Correlations are of detrended mouth openings. Openings are inner lips over eye distance, less "
+        f"split {pairs[0].clip.split}, {len(pairs)} clips ({talkers}), weights {model.preset} {model.sha256[:12]}, "
+        f"temperature 0, seed {seed}. Correlations are of detrended mouth openings. Openings are inner lips over eye distance, less "
         "that in silence; movement is the detrended opening's standard deviation. Brackets: 95 % bootstrap interval "
         "over clips.",
         "",
