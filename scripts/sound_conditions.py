@@ -180,9 +180,9 @@ def markdown(lines: Sequence[dict[str, Any]], pairs: Sequence[Pair], model: Mode
     talkers = ", ".join(sorted({pair.clip.talker for pair in pairs}))
     text = [
         f"split {pairs[0].clip.split}, {len(pairs)} clips ({talkers}), weights {model.preset} {model.sha256[:12]}, "
-        f"temperature 0, seed {seed}. Correlations are of detrended mouth openings. Openings are inner lips over eye distance, less "
-        "that in silence; movement is the detrended opening's standard deviation. Brackets: 95 % bootstrap interval "
-        "over clips.",
+        f"temperature 0, seed {seed}. Correlations are of detrended mouth openings. Openings are inner lips over eye "
+        "distance, less that in silence; movement is the detrended opening's standard deviation. SNR is to where the "
+        "talker speaks. Brackets: 95 % bootstrap interval over clips.",
         "",
         "| sound | " + " | ".join(title for _, title, _ in COLUMNS) + " |",
         "|---|" + "---:|" * len(COLUMNS),
