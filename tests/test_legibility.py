@@ -72,6 +72,7 @@ def test_sentences(grid_like: Path) -> None:
     assert pytest.approx((4 * 0.25 + 0.04 + 0.1) / 6) == CHANCE
 
 
+@pytest.mark.slow
 def test_it_reads_what_lips_say_and_not_what_they_do_not(grid_like: Path, tmp_path: Path) -> None:
     train, val, test = (_sentences(grid_like, split) for split in ("train", "val", "test"))
     path = learn(tmp_path / "reader", train, val, epochs=25, blur=False)
@@ -87,6 +88,7 @@ def test_it_reads_what_lips_say_and_not_what_they_do_not(grid_like: Path, tmp_pa
         load_reader(path)
 
 
+@pytest.mark.slow
 def test_learning_that_was_stopped_goes_on_to_the_same_weights(grid_like: Path, tmp_path: Path) -> None:
     train, val = (_sentences(grid_like, split) for split in ("train", "val"))
     whole = load_reader(learn(tmp_path / "whole", train, val, epochs=3))[0]
@@ -114,6 +116,7 @@ def test_the_score_is_between_chance_and_real(grid_like: Path) -> None:
         summarise(pairs, Plan(), [None, None])
 
 
+@pytest.mark.slow
 def test_the_command(grid_like: Path, tmp_path: Path) -> None:
     weights = f"mine={heads.weights('call')}"
     arguments = ["legibility", str(grid_like), "--out", str(tmp_path), "--system", weights, "--temperature", "0"]
