@@ -15,6 +15,7 @@ from streamhead.cli.devices import devices
 from streamhead.cli.doctor import doctor
 from streamhead.cli.evaluate import evaluate
 from streamhead.cli.figures import figures
+from streamhead.cli.legibility import legibility
 from streamhead.cli.portrait import app as portrait
 from streamhead.cli.prepare import prepare
 from streamhead.cli.render import render
@@ -78,7 +79,7 @@ def _options(
     """A voice and a portrait become a live talking head."""
 
 
-for _command in (render, serve, prepare, train, evaluate, devices, doctor):
+for _command in (render, serve, prepare, train, evaluate, legibility, devices, doctor):
     app.command()(_command)
 app.add_typer(portrait, name="portrait")
 app.add_typer(figures, name="figures")

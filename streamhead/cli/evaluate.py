@@ -40,6 +40,9 @@ def evaluate(
     talkers: TalkersOption = "",
     temperature: Annotated[str, typer.Option(metavar="A,B", help="Temperatures of the sampling noise.")] = "0,1",
     seed: SeedOption = 0,
+    puppet: Annotated[
+        bool, typer.Option("--puppet", help="Another row: the first model's face, its mouth moved by loudness alone.")
+    ] = False,
     identity: Annotated[bool, typer.Option("--identity", help="Is it the same person; needs the extra dlib.")] = False,
     lpips: Annotated[bool, typer.Option("--lpips", help="LPIPS; needs torchvision and its weights.")] = False,
     out: Annotated[
@@ -77,7 +80,7 @@ def evaluate(
     wanted: list[tuple[Extra, bool]] = [("identity", identity), ("lpips", lpips)]
     extras = tuple(name for name, asked in wanted if asked)
     systems = parse_systems(system, weights, preset)
-    plan = Plan(systems, temperatures, seed, tuple(PROTOCOLS[name] for name in protocols), extras, device)
+    plan = Plan(systems, temperatures, seed, tuple(PROTOCOLS[name] for name in protocols), extras, device, puppet)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     for one in systems:
         if isinstance(one, VideoFolder) and (found := one.check([pair.clip for pair in pairs])) < len(pairs):

@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 
 from streamhead.errors import DataError, OutputError
 from streamhead.evaluation.cpbd import cpbd
-from streamhead.evaluation.generate import generate, head_of, still
+from streamhead.evaluation.generate import generate, head_of, heard, still
 from streamhead.evaluation.landmark_metrics import blinks_per_minute, landmark_distance
 from streamhead.evaluation.learned_metrics import Identity, Lpips
-from streamhead.evaluation.plan import REENCODED, STILL, Condition, Extra, Model, Pair, Plan
+from streamhead.evaluation.plan import PUPPET, REENCODED, STILL, Condition, Extra, Model, Pair, Plan
 from streamhead.evaluation.protocols import Protocol
+from streamhead.evaluation.puppet import Puppet
 from streamhead.evaluation.sync import compare, find_landmarks, mouth_opening
 from streamhead.evaluation.videos import VideoFolder, reencoded
 from streamhead.face.landmarks import LandmarkFinder
@@ -88,6 +89,7 @@ class Scorer:
                 raise _not_writable(cache, error) from error
         self._finder: LandmarkFinder | None = None
         self._engines: dict[str, Engine] = {}
+        self._puppet: Puppet | None = None
         self._head: tuple[Clip, str, TalkingHead] | None = None  # of the clip in hand
         self._real: tuple[Clip, NDArray[np.float32]] | None = None
         self._seen: tuple[Pair, Condition, _Seen | None] | None = None  # what was drawn last
@@ -117,6 +119,12 @@ class Scorer:
             return still(pair.clip)
         if condition == REENCODED:
             return reencoded(pair.clip)
+        if condition == PUPPET:
+            model = self.plan.first_model
+            assert model is not None
+            if self._puppet is None:
+                self._puppet = Puppet(self.engine(model), self.finder)
+            return self._puppet.draw(np.array(pair.clip.frames[0]), heard(pair.clip, pair.clip))
         system = self.plan.system(condition)
         if isinstance(system, VideoFolder):
             return system.read(pair.clip, self.finder)

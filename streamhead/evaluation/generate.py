@@ -15,7 +15,7 @@ from streamhead.stream.talking_head import TalkingHead
 from streamhead.timebase import HOP, SAMPLE_RATE
 from streamhead.training.batches import Clip
 
-__all__ = ["generate", "head_of", "still", "take_seed"]
+__all__ = ["generate", "head_of", "heard", "still", "take_seed"]
 
 
 def take_seed(seed: int, clip: Clip) -> int:
@@ -34,6 +34,14 @@ def head_of(engine: Engine, clip: Clip) -> TalkingHead:
     return TalkingHead(engine, Portrait.from_square(np.array(clip.frames[0])))
 
 
+def heard(clip: Clip, sound: Clip) -> NDArray[np.float32]:
+    """The sound of one clip ``(640 T,)`` for the frames of another, cut or filled up with silence."""
+    audio = np.zeros(len(clip.frames) * HOP, np.float32)
+    own = sound.audio[: len(audio)]
+    audio[: len(own)] = own
+    return audio
+
+
 def generate(head: TalkingHead, clip: Clip, sound: Clip, *, seed: int, temperature: float) -> NDArray[np.uint8]:
     """What the product draws from a clip's first frame and some clip's sound: raw canonical output, no composite.
 
@@ -47,10 +55,9 @@ def generate(head: TalkingHead, clip: Clip, sound: Clip, *, seed: int, temperatu
     Returns:
         ``(T, 128, 128, 3)`` RGB; frame t is to be compared with the clip's frame t.
     """
-    audio = np.zeros(len(clip.frames) * HOP, np.float32)
-    heard = sound.audio[: len(audio)]
-    audio[: len(heard)] = heard
-    frames = head.render(audio, SAMPLE_RATE, seed=take_seed(seed, clip), temperature=temperature, view="face")
+    frames = head.render(
+        heard(clip, sound), SAMPLE_RATE, seed=take_seed(seed, clip), temperature=temperature, view="face"
+    )
     return np.stack([frame.image for frame in frames])
 
 

@@ -19,7 +19,19 @@ from streamhead.model.config import PRESETS
 from streamhead.stream.talking_head import COHERENCE
 from streamhead.training.batches import Clip, read_clips
 
-__all__ = ["REENCODED", "STILL", "Condition", "Extra", "Model", "Pair", "Plan", "System", "choose_clips", "read_system"]
+__all__ = [
+    "PUPPET",
+    "REENCODED",
+    "STILL",
+    "Condition",
+    "Extra",
+    "Model",
+    "Pair",
+    "Plan",
+    "System",
+    "choose_clips",
+    "read_system",
+]
 
 Extra = Literal["identity", "lpips"]
 """Measures that need an extra, and are taken only when asked for."""
@@ -120,7 +132,10 @@ STILL: Final = Condition("still", title="still first frame")
 REENCODED: Final = Condition("real", title="ground truth re-encoded")
 """The control that is right: the clip itself, through the video file the product writes."""
 
-_RESERVED: Final = frozenset({STILL.system, REENCODED.system})
+PUPPET: Final = Condition("puppet", title="puppet of loudness")
+"""The control that hears no more than how loud it is: see :mod:`streamhead.evaluation.puppet`."""
+
+_RESERVED: Final = frozenset({STILL.system, REENCODED.system, PUPPET.system})
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +150,10 @@ class Plan:
         protocols: how pictures are scored; each clip is drawn once for all of them.
         extras: measures that need an extra.
         device: where models run.
+        puppet: whether the first model's face is also scored with a mouth that loudness alone moves.
 
     Raises:
-        DataError: two systems share a name, or one has a control's.
+        DataError: there is no model for a puppet, two systems share a name, or one has a control's.
     """
 
     systems: tuple[System, ...] = ()
@@ -146,8 +162,11 @@ class Plan:
     protocols: tuple[Protocol, ...] = (STANDARD,)
     extras: tuple[Extra, ...] = ()
     device: str = "auto"
+    puppet: bool = False
 
     def __post_init__(self) -> None:
+        if self.puppet and self.first_model is None:
+            raise DataError("a puppet has a model's face; name a model with --system, or leave out --puppet")
         names = [system.name for system in self.systems]
         for name in names:
             if names.count(name) > 1 or name in _RESERVED:
@@ -166,7 +185,12 @@ class Plan:
                 ]
             else:
                 own.append(Condition(system.name))
-        return (*own, STILL, REENCODED)
+        return (*own, *([PUPPET] * self.puppet), STILL, REENCODED)
+
+    @property
+    def first_model(self) -> Model | None:
+        """The first system that is run here; its face is the puppet's."""
+        return next((system for system in self.systems if isinstance(system, Model)), None)
 
     @property
     def rows(self) -> tuple[tuple[Protocol, Condition], ...]:
@@ -180,7 +204,7 @@ class Plan:
     def facts(self, protocol: Protocol, condition: Condition) -> dict[str, Any]:
         """What stands beside every figure of a row."""
         blank = {"preset": None, "weights": None, "coherence": None}
-        system = self.system(condition)
+        system = self.first_model if condition == PUPPET else self.system(condition)
         shared = {"protocol": protocol.name, "seed": self.seed}
         return {**shared, **blank, **(system.facts if isinstance(system, Model) else {})}
 
