@@ -143,7 +143,7 @@ def hat(colour: tuple[float, float, float]) -> Brush:
         middle, half = (left + right) / 2, (right - left) / 2
         dome = np.stack([middle + half * np.cos(turn), brim - 1.05 * half * np.sin(turn) ** 0.8], 1)
         sag = np.stack([np.linspace(right, left, 40), brim + 3.0 * np.sin(np.linspace(0, np.pi, 40))], 1)
-        ribs = np.cos((CX - middle) * 2.2) * (0.12 + 0.08 * (CY > brim - 14.0))
+        ribs = np.cos((CX - middle) * 2.2) * (0.12 + 0.08 * (brim - 14.0 < CY))
         shade = (1.0 + ribs + 0.06 * noise(rng, 1.0)) * (1.1 - 0.5 * np.abs((CX - middle) / half) ** 2)
         return over(picture, np.array(colour, np.float32) * shade[..., None], area(np.concatenate([dome, sag]), 1.0))
 

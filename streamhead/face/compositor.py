@@ -37,14 +37,13 @@ _RIM: Final = 3
 _RAMPS: Final = ((12.0, 12.0), (12.0, 14.0))
 """Canonical pixels over which the window opens: left and right, top and bottom (a jaw moves more than a brow)."""
 
-_MOUTH_LOW, _MOUTH_HIGH = (32.0, 70.0), (96.0, 118.0)
-"""Canonical corners of what is sampled finely: lips move, and plain sampling would leave them softer than the face."""
+_MOUTH_BOX: Final = ((32.0, 70.0), (96.0, 118.0))
+"""Canonical corners of what is sampled finely. Lips move by fractions of a pixel, and bilinear sampling would leave
+them half as sharp as the face around them."""
 _MOUTH_RAMP: Final = 10.0
 _FINE: Final = 1.5
-"""How far from bilinear to bicubic sampling and past it. Beyond 1, so that fine detail halfway between two pixels, which
-bicubic still weakens, comes out as strong as it is in the portrait; on whole pixels all are the same."""
-_CONTRAST: Final = 1.5
-"""How much the edges of light and dark in what is painted are strengthened: the network paints a blurred mean."""
+"""How far towards bicubic sampling and past it: bicubic still weakens the finest detail halfway between two pixels. On
+whole pixels there is no difference, so what does not move stays the portrait's."""
 _GREENEST: Final = 1.09
 """Most green that a painted pixel shows beside its red and blue, as a multiple of what the skin around it has: the
 network's teeth are greener than teeth are in that light."""
@@ -225,11 +224,13 @@ class Compositor:
             around = low[0] - MAX_SHIFT, low[1] - MAX_SHIFT
             return _reach(from_canonical, around, (high[0] + MAX_SHIFT, high[1] + MAX_SHIFT), moving)
 
-        mouth = _reach(from_canonical, _MOUTH_LOW, _MOUTH_HIGH, (face[1].start, face[0].start, face[1].stop - face[1].start, face[0].stop - face[0].start))
-        self._mouth = mouth
-        if mouth is not None:
-            at = self._canonical(self._in_picture[:, :, *_within(mouth, face)])[0] * (SQUARE / 2) + (SQUARE - 1) / 2
-            inside = torch.minimum(at - at.new_tensor(_MOUTH_LOW), at.new_tensor(_MOUTH_HIGH) - at)
+        rows, columns = face
+        whole = (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+        self._mouth = _reach(from_canonical, *_MOUTH_BOX, whole)
+        if self._mouth is not None:
+            at = self._canonical(self._in_picture[:, :, *_within(self._mouth, face)])[0]
+            at = at * (SQUARE / 2) + (SQUARE - 1) / 2
+            inside = torch.minimum(at - at.new_tensor(_MOUTH_BOX[0]), at.new_tensor(_MOUTH_BOX[1]) - at)
             inside = (inside / _MOUTH_RAMP).clamp(0.0, 1.0)
             self._fine = _FINE * (inside**2 * (3.0 - 2.0 * inside)).prod(-1)
 
@@ -260,6 +261,25 @@ class Compositor:
             shades.append((place, light))
         return shades
 
+    def _sharpen(self, shown: Tensor, where: Tensor, place: Place) -> None:
+        """Sample the mouth finely, fading out around it."""
+        if self._mouth is None:
+            return
+        mouth = _within(self._mouth, place)
+        grid = where[:, :, *mouth].permute(0, 2, 3, 1)
+        sharp = F.grid_sample(self._picture, grid, mode="bicubic", padding_mode="border", align_corners=False)
+        plain = shown[:, :, *mouth]
+        plain += sharp.sub_(plain).mul_(self._fine)
+
+    def _no_green(self, face: Tensor, mask: Tensor, place: Place) -> None:
+        """Take the green out of painted teeth."""
+        if self._mouth is None:
+            return
+        mouth = _within(self._mouth, place)
+        red, green, blue = face[0][:, *mouth]
+        excess = torch.add(green, red + blue, alpha=-self._green).clamp_(min=0.0)
+        green -= excess.mul_((mask[mouth] * _PAINTED).clamp_(0.0, 1.0))
+
     @torch.no_grad()
     def compose(self, update: FaceUpdate, pose: Pose | None = None) -> Tensor:
         """One frame.
@@ -280,8 +300,6 @@ class Compositor:
         flow = torch.einsum("ij,bjhw->bihw", self._to_picture, update.flow.float())
         mask = update.mask.float()
         colour = update.rgb.float().mul(255.0).add_(0.5) * mask
-        light = colour.mean(1, keepdim=True)
-        colour += _CONTRAST * (light - F.avg_pool2d(light, 5, 1, 2))
         fine = torch.cat((flow, mask, colour), 1) * self._window
         fine = F.conv_transpose2d(fine, self._kernel, stride=2, padding=3, groups=6)
         shades: list[tuple[Place, Tensor]] = []
@@ -299,19 +317,10 @@ class Compositor:
         shown = F.grid_sample(
             self._picture, where.permute(0, 2, 3, 1), mode="bilinear", padding_mode="border", align_corners=False
         )
-        if self._mouth is not None:
-            mouth = _within(self._mouth, place)
-            grid = where[:, :, *mouth].permute(0, 2, 3, 1)
-            sharp = F.grid_sample(self._picture, grid, mode="bicubic", padding_mode="border", align_corners=False)
-            plain = shown[:, :, *mouth]
-            plain += sharp.sub_(plain).mul_(self._fine)
+        self._sharpen(shown, where, place)
         face = shown if pose is None else shown[:, :, *_within(self._moving_face, place)]
         face.addcmul_(face, fine[:, 2:3], value=-1.0).add_(fine[:, 3:]).clamp_(0.0, 255.0)
-        if self._mouth is not None:
-            mouth = _within(self._mouth, self._face if pose is None else self._moving_face)
-            red, green, blue = face[0][:, *mouth]
-            excess = torch.add(green, red + blue, alpha=-self._green).clamp_(min=0.0)
-            green -= excess.mul_((fine[0, 2][mouth] * _PAINTED).clamp_(0.0, 1.0))
+        self._no_green(face, fine[0, 2], self._face if pose is None else self._moving_face)
         for eye, light in shades:
             shown[:, :, *_within(eye, place)] *= light
         frame = self._base.clone()
