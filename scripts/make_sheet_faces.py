@@ -61,6 +61,15 @@ FOURTH: Final = {"s3": (0.4, 0.4), "s32": (0.3, 0.4), "s2": (0.1, 0.0), "s33": (
 FIFTH: Final = {"s4": (0.4, 0.0), "s32": (0.2, 0.3), "s33": (0.2, 0.0), "s2": (0.2, 0.4), "s1": (0.0, 0.3)}
 
 
+def cut_hair(picture: Array) -> Array:
+    """Long hair ends where the average does, in a straight line: what sticks out beside the jaw is covered."""
+    aside = np.abs(CX - 64.0)
+    beside = step(aside, 38.0, 43.0) * (1.0 - step(aside, 90.0, 120.0)) * step(CY, 86.0, 94.0) * (CY < 120.0)
+    row = round(float(TO_PICTURE[1, 1] * 122.0 + TO_PICTURE[1, 2]))
+    below = blur(picture[row - 12 : row + 12].mean(0, keepdims=True), 5.0)
+    return over(picture, below, beside)
+
+
 def skin(gain: tuple[float, float, float], gamma: float = 1.0) -> Brush:
     """Other skin (and hair): what is warm in colour is made darker or lighter."""
 
@@ -94,7 +103,7 @@ def beard(colour: tuple[float, float, float]) -> Brush:
         chin, mouth, nose = shape[152], shape[[61, 291]], shape[2]
         jaw = area(outline(shape), 2.0)
         sideburns = 9.0 + 0.02 * (CX - shape[4, 0]) ** 2
-        low = step(CY - (mouth[:, 1].mean() + 4.0 - 0.4 * sideburns + 0.0), -4.0, 5.0)
+        low = step(CY - (mouth[:, 1].mean() + 4.0 - 0.4 * sideburns), -4.0, 5.0)
         moustache = np.exp(-(((CY - 0.45 * nose[1] - 0.55 * shape[0, 1]) / 3.2) ** 2)) * step(
             -np.abs(CX - nose[0]), -27.0, -18.0
         )
@@ -137,11 +146,11 @@ def hat(colour: tuple[float, float, float]) -> Brush:
 
     def paint(picture: Array, shape: Points) -> Array:
         rng = np.random.default_rng(4)
-        left, right = shape[127, 0] - 9.0, shape[356, 0] + 9.0
+        left, right = shape[127, 0] - 15.0, shape[356, 0] + 15.0
         brim = shape[[105, 334], 1].mean() - 7.0
         turn = np.linspace(np.pi, 0.0, 60)
         middle, half = (left + right) / 2, (right - left) / 2
-        dome = np.stack([middle + half * np.cos(turn), brim - 1.05 * half * np.sin(turn) ** 0.8], 1)
+        dome = np.stack([middle + half * np.cos(turn), brim - 1.2 * half * np.sin(turn) ** 0.8], 1)
         sag = np.stack([np.linspace(right, left, 40), brim + 3.0 * np.sin(np.linspace(0, np.pi, 40))], 1)
         ribs = np.cos((CX - middle) * 2.2) * (0.12 + 0.08 * (brim - 14.0 < CY))
         shade = (1.0 + ribs + 0.06 * noise(rng, 1.0)) * (1.1 - 0.5 * np.abs((CX - middle) / half) ** 2)
@@ -211,7 +220,7 @@ def main() -> None:
             shape = np.asarray(common + APART * (own - np.mean([t.shape for t in talkers.values()], 0)))
             done[id(face.shares)] = average(chosen, shares, shape, radii), shape
         image, shape = done[id(face.shares)]
-        picture = image.astype(np.float32)
+        picture = cut_hair(image.astype(np.float32))
         for brush in face.brushes:
             picture = brush(picture, shape)
         Image.fromarray(np.uint8(picture.clip(0.0, 255.0))).save(arguments.out / f"{name}.png")

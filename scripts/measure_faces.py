@@ -6,7 +6,7 @@
     .venv/bin/python scripts/measure_faces.py --prepared PREPARED
     .venv/bin/python scripts/measure_faces.py --minutes 10
 
-The first 5 seconds of the default speech, seed 1, default temperature, ``still``, 1280x720. Beside the pictures in
+The first 3.6 seconds of the default speech, seed 1, default temperature, ``still``, 1280x720. Beside the pictures in
 FACES come the default portrait and scikit-image's astronaut (NASA, public domain). Tables go to standard output as
 Markdown.
 """
@@ -44,7 +44,7 @@ Picture = NDArray[np.uint8]
 Points = NDArray[np.floating[Any]]
 
 SEED: Final = 1
-FRAMES: Final = 125
+FRAMES: Final = 90
 SIZE: Final = (1280, 720)
 STILL: Final = (slice(10, 34), slice(44, 84))
 """Rows and columns of the square that are still in real clips: the forehead."""

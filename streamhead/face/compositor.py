@@ -37,10 +37,10 @@ _RIM: Final = 3
 _RAMPS: Final = ((12.0, 12.0), (12.0, 14.0))
 """Canonical pixels over which the window opens: left and right, top and bottom (a jaw moves more than a brow)."""
 
-_MOUTH_BOX: Final = ((32.0, 70.0), (96.0, 118.0))
-"""Canonical corners of what is sampled finely. Lips move by fractions of a pixel, and bilinear sampling would leave
-them half as sharp as the face around them."""
-_MOUTH_RAMP: Final = 10.0
+_MOUTH_BOX: Final = ((20.0, 70.0), (108.0, 127.0))
+"""Canonical corners of what is sampled finely. Lips, chin and beard move by fractions of a pixel, and bilinear sampling
+would leave them half as sharp as the face around them."""
+_MOUTH_RAMP: Final = 6.0
 _FINE: Final = 1.5
 """How far towards bicubic sampling and past it: bicubic still weakens the finest detail halfway between two pixels. On
 whole pixels there is no difference, so what does not move stays the portrait's."""
