@@ -44,7 +44,7 @@ _FACE: Final = (slice(72, 220), slice(64, 192))
 _OUTER_LIPS: Final = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
 _INSIDE_LIPS: Final = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
 # Lips are redder than the skin around them, on CIELAB's a* by 5 to 23 on 14 talkers and 10 other faces from dark to
-# fair. With a patch of skin or a grey ball before the mouth it was -2 to 1 (3 and 6 on two whose lips were partly seen).
+# fair. With a patch of skin or a grey ball before the mouth it was -2 to 1 (3 and 6 on two with lips partly seen).
 _COVERED: Final = 2.5
 _CHEEKS: Final = ((slice(132, 160), slice(68, 92)), (slice(132, 160), slice(164, 188)))
 # Below this much colour in the skin it is a black-and-white picture, or next to one: nothing can be told.
@@ -139,7 +139,7 @@ def _look(square: NDArray[np.uint8]) -> tuple[float, float]:
     return float(cv2.Laplacian(grey, cv2.CV_32F).var() / (grey.var() + 25.0)), float(grey.mean())
 
 
-def _redness(square: NDArray[np.uint8], points: NDArray[np.float64]) -> tuple[float, float]:
+def _redness(square: NDArray[np.uint8], points: NDArray[np.floating]) -> tuple[float, float]:
     """How much redder the lips are than the skin around them, and how much colour the cheeks have (CIELAB)."""
     areas = []
     for ring in (_OUTER_LIPS, _INSIDE_LIPS):
