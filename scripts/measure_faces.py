@@ -32,6 +32,7 @@ import streamhead
 from streamhead.assets import default_speech
 from streamhead.audio.files import load_audio
 from streamhead.evaluation.learned_metrics import Identity
+from streamhead.face import compositor
 from streamhead.face.align import EYE_DISTANCE, MOUTH, crop, transform_points
 from streamhead.face.compositor import letterbox, window
 from streamhead.face.landmarks import LandmarkFinder
@@ -266,10 +267,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the shipped head on many faces.")
     parser.add_argument("faces", type=Path, nargs="?", help="folder of PNG portraits")
     parser.add_argument("--sheet", type=Path, help="JPEG of all faces in five shapes")
+    parser.add_argument("--fine", type=float, help="another strength of the compositor's fine sampling (0: bilinear)")
     parser.add_argument("--prepared", type=Path, help="prepared GRID: likeness and flicker against real frames")
     parser.add_argument("--minutes", type=float, help="a stream of this length: does the rest pose wander")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.fine is not None:
+        compositor._FINE = arguments.fine  # type: ignore[misc]
     if arguments.faces is not None:
         faces(arguments.faces, arguments.sheet)
     if arguments.prepared is not None:
