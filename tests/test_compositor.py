@@ -104,7 +104,7 @@ def test_a_flow_moves_a_dot_where_it_should(degrees: float, scale: float) -> Non
 
 
 def test_what_is_painted_lands_where_it_should() -> None:
-    portrait = placed(np.full((720, 1280, 3), 100, np.uint8), 3.0, 20.0, (600.0, 400.0))
+    portrait = placed(np.full((720, 1280, 3), (100, 80, 70), np.uint8), 3.0, 20.0, (600.0, 400.0))
     update = FaceUpdate.identity()
     ys, xs = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
     update.mask[0, 0] = torch.exp(-((xs - 80) ** 2 + (ys - 90) ** 2) / 18)
@@ -217,6 +217,13 @@ def test_painted_teeth_are_not_greener_than_the_skins_light_has_them() -> None:
     frame = Compositor(portrait, SIZE).compose(update).numpy().astype(float)
     shown = frame[((canonical > (54, 91)) & (canonical < (74, 97))).all(-1)].mean(0)
     assert shown == pytest.approx((204, 153, 140.25), abs=1)
+
+
+def test_a_black_and_white_portrait_stays_black_and_white() -> None:
+    grey = np.repeat(texture(360, 640)[..., :1], 3, -1)
+    frame = Compositor(placed(grey, 2.0, 10.0, (320.0, 180.0)), SIZE).compose(random_update(8)).numpy().astype(int)
+    assert (frame != grey).any()
+    assert np.ptp(frame, axis=-1).max() <= 1
 
 
 def test_frames_are_their_own() -> None:

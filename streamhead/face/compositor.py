@@ -47,6 +47,8 @@ whole pixels there is no difference, so what does not move stays the portrait's.
 _GREENEST: Final = 1.09
 """Most green that a painted pixel shows beside its red and blue, as a multiple of what the skin around it has: the
 network's teeth are greener than teeth are in that light."""
+_PALE: Final = 0.15
+"""Saturation of the skin under which paint loses its colour too: a black-and-white picture stays one."""
 _PAINTED: Final = 4.0
 """Inverse of the mask from which on a pixel counts as painted."""
 
@@ -216,6 +218,7 @@ class Compositor:
         # Half a level more than the picture, so that cutting off the fraction at the end rounds.
         self._picture = picture.permute(2, 0, 1)[None].float().contiguous() + 0.5
         skin = portrait.square()[MOUTH].reshape(-1, 3).mean(0)
+        self._colour = min(1.0, float((skin.max() - skin.min()) / (skin.max() + 1e-6)) / _PALE)
         self._green = _GREENEST * float(skin[1] / (skin[0] + skin[2] + 1e-6))
         self._motion = HeadMotion(affine, fitted.box, self.device)
         self._moving = (self._motion.rows, self._motion.columns)
@@ -300,6 +303,8 @@ class Compositor:
         flow = torch.einsum("ij,bjhw->bihw", self._to_picture, update.flow.float())
         mask = update.mask.float()
         colour = update.rgb.float().mul(255.0).add_(0.5) * mask
+        if self._colour < 1.0:
+            colour = torch.lerp(colour.mean(1, keepdim=True), colour, self._colour)
         fine = torch.cat((flow, mask, colour), 1) * self._window
         fine = F.conv_transpose2d(fine, self._kernel, stride=2, padding=3, groups=6)
         shades: list[tuple[Place, Tensor]] = []
