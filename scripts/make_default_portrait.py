@@ -375,14 +375,15 @@ def jumper_colours(collar: Array, opening: Array, rng: np.random.Generator) -> A
     return np.asarray(JUMPER * shade[..., None])
 
 
-def paint(pictures: Array, mattes: Array, shape: Points, radii: Points, hull: Points) -> NDArray[np.uint8]:
-    """The finished picture."""
+def paint(
+    pictures: Array, mattes: Array, shares: list[tuple[float, float]], shape: Points, radii: Points
+) -> NDArray[np.uint8]:
+    """The finished picture; ``shares`` are each talker's in the face and in the hair."""
+    hull = outline(shape)
     rng = np.random.default_rng(1)
     jaw = area(hull, 1.6)
     hair_zone = (1 - area((hull - (64, 75)) * (1, 0.96) + (64, 77), 5)) * (1 - step(CY, 85, 105))
-    face_share, hair_share = (
-        np.array(shares, np.float32)[:, None, None] for shares in zip(*TALKERS.values(), strict=True)
-    )
+    face_share, hair_share = (np.array(part, np.float32)[:, None, None] for part in zip(*shares, strict=True))
     mean, coverage = blend(pictures, mattes, face_share * (1 - hair_zone) + hair_share * hair_zone)
     head, hair = grade(mean, shape, hull, hair_zone)
 
@@ -403,6 +404,22 @@ def paint(pictures: Array, mattes: Array, shape: Points, radii: Points, hull: Po
     return np.asarray(np.clip(picture, 0, 255), np.uint8)
 
 
+def outline(shape: Points) -> Points:
+    """The face's, of its points."""
+    return np.asarray(cv2.convexHull(shape.astype(np.float32))[:, 0], np.float64)
+
+
+def average(
+    talkers: list[Talker], shares: list[tuple[float, float]], shape: Points, radii: Points
+) -> NDArray[np.uint8]:
+    """A picture of nobody: the talkers' mean on a shape, with each one's shares in the face and in the hair."""
+    face = area(outline(shape) * 0.97 + np.array([64.0, 75.0]) * 0.03, 2)
+    warped = [warp_mean(talker, shape, radii) for talker in talkers]
+    freed = [free(picture, coverage, face) for picture, coverage in warped]
+    pictures, mattes = (np.stack(parts) for parts in zip(*freed, strict=True))
+    return paint(pictures, mattes, shares, shape, radii)
+
+
 def main() -> None:
     """Build the portrait and prepare it."""
     parser = argparse.ArgumentParser(description="Make the default portrait from the GRID corpus.")
@@ -411,12 +428,7 @@ def main() -> None:
     arguments = parser.parse_args()
     talkers = [study(arguments.grid / name) for name in TALKERS]
     shape, radii = common_shape(talkers)
-    hull = cv2.convexHull(shape.astype(np.float32))[:, 0].astype(np.float64)
-    face = area(hull * 0.97 + np.array([64.0, 75.0]) * 0.03, 2)
-    warped = [warp_mean(talker, shape, radii) for talker in talkers]
-    freed = [free(picture, coverage, face) for picture, coverage in warped]
-    pictures, mattes = (np.stack(parts) for parts in zip(*freed, strict=True))
-    image = paint(pictures, mattes, shape, radii, hull)
+    image = average(talkers, list(TALKERS.values()), shape, radii)
     Portrait.from_image(image, name="default").save(arguments.out, jpeg_quality=93)
     print(f"wrote {arguments.out}")
 

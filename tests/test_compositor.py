@@ -104,7 +104,7 @@ def test_a_flow_moves_a_dot_where_it_should(degrees: float, scale: float) -> Non
 
 
 def test_what_is_painted_lands_where_it_should() -> None:
-    portrait = placed(np.full((720, 1280, 3), 100, np.uint8), 3.0, 20.0, (600.0, 400.0))
+    portrait = placed(np.full((720, 1280, 3), (100, 80, 70), np.uint8), 3.0, 20.0, (600.0, 400.0))
     update = FaceUpdate.identity()
     ys, xs = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
     update.mask[0, 0] = torch.exp(-((xs - 80) ** 2 + (ys - 90) ** 2) / 18)
@@ -157,7 +157,8 @@ def test_the_face_view_is_the_bare_update() -> None:
 def test_on_its_own_grid_the_call_view_agrees_with_the_update() -> None:
     """A square portrait shown at 128x128: inside the window the two views differ by the resampling only."""
     ys, xs = np.mgrid[0:128, 0:128]
-    square = np.stack([128 + 100 * np.sin(xs / 9), 128 + 100 * np.cos(ys / 7), xs + ys / 2.0], -1).astype(np.uint8)
+    light = 0.5 + 0.2 * np.sin(xs / 9) + 0.2 * np.cos(ys / 7)
+    square = (light[..., None] * (250, 200, 190)).astype(np.uint8)  # no greener in one place than in another
     portrait = Portrait.from_square(square)
     update = random_update(4, flow=2.0)
     smooth = torch.nn.functional.avg_pool2d(update.mask, 31, 1, 15)
@@ -178,6 +179,51 @@ def test_half_precision_and_saturated_updates_stay_in_range() -> None:
     assert (frame[centre] == 255).all()
     far = FaceUpdate(torch.full((1, 2, SQUARE, SQUARE), 500.0), *(torch.zeros(1, c, SQUARE, SQUARE) for c in (1, 3)))
     assert compositor.compose(far).shape == (360, 640, 3)
+
+
+@pytest.mark.parametrize("turned", [0.0, 21.0])
+def test_a_mouth_that_moves_half_a_pixel_keeps_the_portraits_fine_detail(turned: float) -> None:
+    grain = np.random.default_rng(3).normal(0.0, 1.0, (360, 640))
+    grain = torch.nn.functional.avg_pool2d(torch.from_numpy(grain)[None, None], 2, 1)[0, 0].numpy()  # as a lens draws
+    image = np.repeat((120 + 30 * np.pad(grain, ((0, 1), (0, 1))))[..., None], 3, -1).clip(0, 255).astype(np.uint8)
+    portrait = placed(image, 2.0, turned, (320.0, 180.0))
+    update = FaceUpdate.identity()
+    update.flow[:, 0] = update.flow[:, 1] = 0.25  # half a pixel of the picture both ways
+    canonical = canonical_of(portrait)
+
+    def sharpness(frame: NDArray[np.uint8], low: tuple[float, float], high: tuple[float, float]) -> float:
+        light = frame[..., 0].astype(np.float64)
+        edges = light[1:-1, :-2] + light[1:-1, 2:] + light[:-2, 1:-1] + light[2:, 1:-1] - 4 * light[1:-1, 1:-1]
+        return float(edges[((canonical > low) & (canonical < high)).all(-1)[1:-1, 1:-1]].var())
+
+    frame = Compositor(portrait, SIZE).compose(update).numpy()
+    mouth, brow = ((44.0, 82.0), (84.0, 106.0)), ((44.0, 30.0), (84.0, 60.0))
+    assert sharpness(frame, *mouth) / sharpness(image, *mouth) > 0.6
+    assert sharpness(frame, *brow) / sharpness(image, *brow) < 0.4  # what plain sampling leaves
+
+
+def test_painted_teeth_are_not_greener_than_the_skins_light_has_them() -> None:
+    skin = (200, 150, 130)
+    portrait = placed(np.full((360, 640, 3), skin, np.uint8), 2.0, 10.0, (320.0, 180.0))
+    update = FaceUpdate.identity()
+    update.mask[..., 88:100, 50:78] = 1.0
+    update.rgb[:] = torch.tensor([0.6, 0.7, 0.5])[:, None, None]
+    canonical = canonical_of(portrait)
+    frame = Compositor(portrait, SIZE).compose(update).numpy().astype(float)
+    red, green, blue = frame[((canonical > (54, 91)) & (canonical < (74, 97))).all(-1)].mean(0)
+    assert (red, blue) == pytest.approx((153, 127.5), abs=1)
+    assert 1.0 < (green / (red + blue)) / (skin[1] / (skin[0] + skin[2])) < 1.1
+    update.rgb[:] = torch.tensor([0.8, 0.6, 0.55])[:, None, None]  # what is not green stays as it was painted
+    frame = Compositor(portrait, SIZE).compose(update).numpy().astype(float)
+    shown = frame[((canonical > (54, 91)) & (canonical < (74, 97))).all(-1)].mean(0)
+    assert shown == pytest.approx((204, 153, 140.25), abs=1)
+
+
+def test_a_black_and_white_portrait_stays_black_and_white() -> None:
+    grey = np.repeat(texture(360, 640)[..., :1], 3, -1)
+    frame = Compositor(placed(grey, 2.0, 10.0, (320.0, 180.0)), SIZE).compose(random_update(8)).numpy().astype(int)
+    assert (frame != grey).any()
+    assert np.ptp(frame, axis=-1).max() <= 1
 
 
 def test_frames_are_their_own() -> None:

@@ -9,6 +9,9 @@ import pytest
 from heads import head
 from sounds import speech
 
+import streamhead
+from streamhead.assets import default_speech
+from streamhead.audio.files import load_audio
 from streamhead.face.compositor import letterbox
 from streamhead.face.pose import MAX_SHIFT
 from streamhead.output.frame import Frame
@@ -141,6 +144,20 @@ def test_still_is_still() -> None:
     edges[1:-1, left + 1 : left + SIZE[1] - 1] = False
     for frame in head().render(sound, 16000, seed=3, size=SIZE):
         assert np.abs(frame.image[edges].astype(int) - base[edges]).max() <= 1
+
+
+@pytest.mark.slow
+def test_after_a_minute_of_talk_the_mouth_rests_where_it_rested_at_first() -> None:
+    """By the shipped weights: ten minutes are measured by scripts/measure_faces.py --minutes 10."""
+    talker = streamhead.load(device="cpu")
+    talk, rate = load_audio(default_speech())
+    quiet = np.zeros((3 * rate, *talk.shape[1:]), np.float32)
+    sound = np.concatenate((quiet, *(talk, quiet) * 5))
+    frames = [frame.image for frame in talker.render(sound, rate, seed=4, view="face")]
+    assert len(frames) > MINUTE
+    first, last = (image[80:116, 38:90] for image in (frames[2 * FPS], frames[-1]))
+    assert np.array_equal(first, last)
+    assert any(not np.array_equal(first, image[80:116, 38:90]) for image in frames)
 
 
 def test_the_bare_square_has_no_life() -> None:

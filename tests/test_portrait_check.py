@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 from skimage import data
 from typer.testing import CliRunner, Result
 
@@ -54,7 +54,16 @@ def test_a_good_portrait(tmp_path: Path) -> None:
     assert done.exit_code == 0 and done.stdout.strip().splitlines()[-1] == "will work"
 
 
+def covered(colour: tuple[int, int, int]) -> Image.Image:
+    """The default portrait with something oval before its mouth."""
+    picture = DEFAULT.copy()
+    x, y = Portrait.default().landmarks[[13, 14]].mean(0)
+    ImageDraw.Draw(picture).ellipse((x - 80, y - 50, x + 80, y + 50), colour)
+    return picture.filter(ImageFilter.GaussianBlur(0.7))
+
+
 POOR = {
+    "cover": covered((46, 44, 47)),
     "mouth": ASTRONAUT,
     "blur": DEFAULT.filter(ImageFilter.GaussianBlur(2.5)),
     "light": ImageEnhance.Brightness(DEFAULT).enhance(0.2),
@@ -70,6 +79,16 @@ def test_poor_ones_work_with_a_remark(about: str, tmp_path: Path) -> None:
     assert about in [remark["about"] for remark in found["remarks"]]
     done = check(path)
     assert "will work, with what is said above" in done.stdout
+
+
+def test_a_hand_before_the_mouth_is_told_and_a_grey_picture_is_not_blamed() -> None:
+    def about(picture: Image.Image) -> list[str]:
+        image = np.asarray(picture)
+        return [remark.about for remark in judge(image, Portrait.default().landmarks).remarks]
+
+    assert "cover" in about(covered((205, 152, 126)))
+    assert "cover" not in about(DEFAULT.convert("L").convert("RGB"))
+    assert "cover" not in about(ImageEnhance.Brightness(DEFAULT).enhance(0.3))
 
 
 def test_glare_is_told(tmp_path: Path) -> None:
