@@ -17,6 +17,7 @@ from streamhead.evaluation.evaluate import Scorer
 from streamhead.evaluation.legibility import REAL, summarise
 from streamhead.evaluation.lip_reader import CHANCE, SLOTS, Sentence, learn, load_reader, read_words, sentence_of
 from streamhead.evaluation.plan import PUPPET, STILL, Model, Pair, Plan, choose_clips
+from streamhead.evaluation.protocols import STANDARD
 from streamhead.evaluation.puppet import loudness
 from streamhead.evaluation.sync import find_landmarks, mouth_opening
 from streamhead.face.align import MOUTH
@@ -155,7 +156,7 @@ def test_the_puppet_opens_as_the_voice_is_loud(tmp_path: Path) -> None:
     np.save(folder / "audio.npy", sound)
     clip = Clip(folder, "a", "clip", "test")
     plan = Plan((Model.of(shipped_weights("call")),), puppet=True)
-    assert PUPPET in plan.conditions and plan.facts(PUPPET)["preset"] == "call"
+    assert PUPPET in plan.conditions and plan.facts(STANDARD, PUPPET)["preset"] == "call"
     with Scorer(plan) as scorer:
         drawn = scorer.draw(Pair(clip, None), PUPPET)
         assert drawn is not None and drawn.shape == (50, 128, 128, 3)

@@ -16,6 +16,7 @@ from streamhead.errors import DataError, OutputError
 from streamhead.evaluation.evaluate import Scorer, code_digest
 from streamhead.evaluation.lip_reader import CHANCE, SLOTS, LipReader, Sentence, mouths, read_words, sentence_of
 from streamhead.evaluation.plan import Condition, Pair, Plan
+from streamhead.evaluation.protocols import STANDARD
 from streamhead.evaluation.tables import EVERYBODY, caption, estimate, write_texts
 from streamhead.evaluation.videos import VideoFolder
 from streamhead.files import write_whole
@@ -96,7 +97,7 @@ def _read(scorer: Scorer, pair: Pair, real: Sentence, reader: LipReader, out: Pa
 def _lips(scorer: Scorer, pair: Pair, condition: Condition, folder: Path) -> NDArray[np.uint8] | None:
     plan, system = scorer.plan, scorer.plan.system(condition)
     video = system.digest(pair.clip) if isinstance(system, VideoFolder) else ""
-    facts = [plan.facts(condition), condition.label, str(pair.clip.folder.resolve()), video, code_digest()]
+    facts = [plan.facts(STANDARD, condition), condition.label, str(pair.clip.folder.resolve()), video, code_digest()]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     path = folder / f"{pair.clip.talker}-{pair.clip.name}-{key}.npy"
     if path.is_file():

@@ -23,7 +23,8 @@ from streamhead.face.compositor import Compositor
 from streamhead.face.landmarks import LandmarkFinder
 from streamhead.face.portrait import Portrait
 from streamhead.model.face_update import FaceUpdate
-from streamhead.stream.engine import Engine, Job, Row, join
+from streamhead.stream.easel import Order, Row
+from streamhead.stream.engine import Engine, join
 from streamhead.timebase import HOP, SAMPLE_RATE
 
 __all__ = ["Puppet", "loudness"]
@@ -75,7 +76,6 @@ class Puppet:
         front_end = AudioFrontEnd(
             feature_spec(config.features, config.look_ahead), normalise=config.features == "log-mel"
         )
-        self._silence = front_end.spec.silence_patch()
         samples, rate = load_audio(default_speech())
         samples = resample(as_float_mono(samples), rate)[: int(_MODEL_SPEECH_S * SAMPLE_RATE) // HOP * HOP]
         state = front_end.init_state()
@@ -92,7 +92,7 @@ class Puppet:
     def draw(self, square: NDArray[np.uint8], samples: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Frames ``(T, 128, 128, 3)`` of a first frame ``(128, 128, 3)`` and sound ``(640 T,)`` at 16 kHz."""
         portrait = Portrait.from_square(square)
-        shut = self._engine.rest(self._engine.reference(portrait.square()), self._silence)
+        shut = self._engine.rest(self._engine.reference(portrait))
         all_wide = join(self._say(portrait, [int(t) for t in self._widest]))
         wide = FaceUpdate(*(part.mean(0, keepdim=True) for part in (all_wide.flow, all_wide.mask, all_wide.rgb)))
         compositor = self._compositor(portrait)
@@ -110,12 +110,12 @@ class Puppet:
     @torch.inference_mode()
     def _say(self, portrait: Portrait, moments: Sequence[int]) -> list[FaceUpdate]:
         """What the model draws of the library's speech at some moments, in rising order."""
-        reference = self._engine.reference(portrait.square())
+        reference = self._engine.reference(portrait)
         row = Row(reference, self._engine.network.initial_state(reference))
         updates, last = [], -1
         for t in moments:
             steps = [(patch, self._calm) for patch in self._patches[last + 1 : t + 1]]
-            ((row, update),) = self._engine.step([Job(row, steps, 0.0)])
+            ((row, update),) = self._engine.step([row], [Order(steps, 0.0)])
             updates.append(update)
             last = t
         return updates

@@ -114,14 +114,20 @@ class Engine:
     @torch.inference_mode()
     def sit(self, portrait: Portrait) -> LocalSitter:
         """Encode a portrait, once for all of its streams."""
-        square = torch.from_numpy(np.ascontiguousarray(portrait.square())).to(self.device.torch)
-        reference = self.network.encode_reference(square.permute(2, 0, 1)[None].float() / 255.0)
-        rest = self._rest(reference)
+        reference = self.reference(portrait)
+        rest = self.rest(reference)
         # A deaf model is to learn nothing of the sound, and the gate would tell it when somebody speaks.
         gate = MouthGate.open(rest) if self.network.config.deaf else MouthGate.of(rest)
         return LocalSitter(self, portrait, reference, gate)
 
-    def _rest(self, reference: Reference) -> FaceUpdate:
+    @torch.inference_mode()
+    def reference(self, portrait: Portrait) -> Reference:
+        """What the network knows of a portrait."""
+        square = torch.from_numpy(np.ascontiguousarray(portrait.square())).to(self.device.torch)
+        return self.network.encode_reference(square.permute(2, 0, 1)[None].float() / 255.0)
+
+    @torch.inference_mode()
+    def rest(self, reference: Reference) -> FaceUpdate:
         """What the face of a portrait is after a second of silence at temperature 0."""
         config = self.network.config
         silence = feature_spec(config.features, config.look_ahead).silence_patch()
