@@ -183,6 +183,7 @@ class TalkingHeadTrack(MediaStreamTrack):
         self.stop()
         if self._running is not None:
             await asyncio.gather(self._running, return_exceptions=True)
+        self.session.close()
 
 
 def attach(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -212,6 +213,9 @@ class Calls:
             self._past += Totals.of(call.track.pipeline, call.dropped)
             self.ended[reason] += 1
             del self._calls[call.id]
+            if not self._calls:
+                # A connection's parts hold on to each other; while nobody calls, going through them holds up no frame.
+                asyncio.get_running_loop().call_soon(gc.collect)
 
     async def view(self, call: Call, offer: str) -> tuple[str, str]:
         """Let one more peer see and hear a call's head.

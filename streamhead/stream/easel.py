@@ -52,6 +52,9 @@ class Easel(Protocol):
     @state.setter
     def state(self, state: NetworkState) -> None: ...
 
+    def close(self) -> None:
+        """Free what the engine keeps for it, now and not when it is collected; no frame is drawn afterwards."""
+
 
 class Sitter(Protocol):
     """A portrait as an engine knows it, encoded once."""
@@ -130,6 +133,9 @@ class LocalEasel:
     @state.setter
     def state(self, state: NetworkState) -> None:
         self.row = Row(self.row.reference, state.to(self._device.torch))
+
+    def close(self) -> None:
+        """Does nothing: all of it goes with the easel."""
 
     def paint(self, update: FaceUpdate, order: Order) -> NDArray[np.uint8]:
         """The finished frame ``(height, width, 3)`` RGB."""

@@ -202,12 +202,19 @@ class RemoteEasel:
     def state(self, state: NetworkState) -> None:
         self._engine.ask("restore", self.number, state)
 
+    def close(self) -> None:
+        """Free the other side's part and the shared memory, now and not when it is collected."""
+        self._gone()
+
     def picture(self) -> NDArray[np.uint8]:
         """A copy of the picture that was drawn last."""
+        if not self._gone.alive:
+            raise StreamheadError("this session is closed and shows nothing more; open a new one")
         return np.ndarray(self._shape, np.uint8, self._memory.buf).copy()
 
 
 def _free(engine: EngineProcess, number: int, memory: SharedMemory) -> None:
     engine.forget(number)
-    memory.close()
     memory.unlink()
+    with suppress(BufferError):  # a picture is being copied; the memory goes with the last who looks at it
+        memory.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import pickle
 import signal
 import threading
@@ -133,5 +134,7 @@ def work(
         while not queue.empty():
             batch.append(queue.get())
         if None in batch:
-            return
+            os._exit(
+                0
+            )  # threads that wait for the other side, and torch's own, would make an end of the usual kind a fall
         place.draw(cast("list[tuple[int, int, Order]]", batch), orders)

@@ -196,6 +196,11 @@ class Session:
                 self._arrived.clear()
                 await self._arrived.wait()
 
+    def close(self) -> None:
+        """Free what the engine keeps for this stream; it makes no frame afterwards. Without it, that goes in time."""
+        self._pending.clear()
+        self._easel.close()
+
     def snapshot(self) -> bytes:
         """The whole state, tens of kB: :meth:`TalkingHead.restore` goes on from it bit for bit, in any process.
 
