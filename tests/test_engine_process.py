@@ -96,6 +96,21 @@ def test_nothing_stays_of_a_stream_that_is_gone(remote: TalkingHead) -> None:
     assert set(os.listdir("/dev/shm")) <= before
 
 
+@pytest.mark.parametrize("owner", [head(), None])
+async def test_a_closed_session_shows_nothing_more(remote: TalkingHead, owner: TalkingHead | None) -> None:
+    session = (owner or remote).session(3, view="face")
+    session.push(SOUND, 16000)
+    under_way = asyncio.create_task(session.step())
+    await asyncio.sleep(0)
+    session.close()
+    session.close()
+    await asyncio.gather(under_way, return_exceptions=True)
+    assert await session.step() is None
+    other = (owner or remote).session(3, view="face")
+    other.push(SOUND, 16000)
+    assert await other.step() is not None
+
+
 def test_an_error_over_there_is_told_here(remote: TalkingHead, tmp_path: Path) -> None:
     with pytest.raises(StreamheadError, match="even"):
         remote.session(size=(63, 35))

@@ -41,6 +41,6 @@ async def test_no_turn_holds_the_loop(tmp_path: Path) -> None:
     print(json.dumps(figures))
     assert figures["turns"] > 50 * SECONDS
     # A turn's own work; what it waits for the processors on a busy machine is the machine's.
-    assert figures["cpu_ms"] <= 10
+    assert figures["cpu_ms"] <= (10 if SECONDS >= 60 else 20)
     if SECONDS >= 60:
         assert figures["wall_ms"] <= 10
