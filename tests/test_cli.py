@@ -82,8 +82,10 @@ def test_an_interrupt_is_exit_130(tmp_path: Path) -> None:
     os.mkfifo(recipe)
     command = [sys.executable, "-m", "streamhead", "train", str(recipe), "--out", str(tmp_path / "run")]
     # Opening the pipe returns once the command has begun to read.
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process, recipe.open("w"):
-        process.send_signal(signal.SIGINT)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        with recipe.open("w"):
+            process.send_signal(signal.SIGINT)
+        # Shut by now: a signal that comes just before a read does not end it.
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
