@@ -20,11 +20,8 @@ from typing import Final
 
 import cv2
 import numpy as np
-from make_default_portrait import (
-    CX,
-    CY,
+from average_faces import (
     HEIGHT,
-    LIP_RING,
     LUMA,
     TO_PICTURE,
     WIDTH,
@@ -32,16 +29,13 @@ from make_default_portrait import (
     Points,
     Talker,
     area,
-    average,
     blur,
     common_shape,
-    noise,
-    outline,
-    over,
     rings,
     step,
     study,
 )
+from make_default_portrait import CX, CY, LIP_RING, average, noise, outline, over
 from numpy.typing import NDArray
 from PIL import Image
 
