@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from streamhead.face.align import EYES, MOUTH
+from streamhead.face.align import EYES, MOUTH, mean_face
+from streamhead.model.face_update import SQUARE
 from streamhead.training.config import LossConfig
 
-__all__ = ["picture_loss", "texture_gap"]
+__all__ = ["carry_loss", "picture_loss", "texture_gap"]
 
 
 def _edges(image: Tensor) -> Tensor:
@@ -26,6 +27,27 @@ def texture_gap(image: Tensor, target: Tensor) -> Tensor:
     as the truth has, wherever exactly its edges lie; the nearest way to it is to carry pixels of the portrait.
     """
     return (_edges(image) - _edges(target)).abs().mean()
+
+
+def carry_loss(flow: Tensor, points: Tensor, origins: Tensor, heard: Tensor) -> Tensor:
+    """How far from the first frame's landmarks the flow takes the pixels at the drawn frame's: a mean, in pixels.
+
+    The picture's error says little about where a mouth should go while it is far from there; the landmarks do.
+
+    Args:
+        flow: ``(N, 2, 128, 128)``.
+        points: ``(N, 478, 2)``, (x, y) in pixels, of the frames as they were.
+        origins: the same, of their first frames.
+        heard: ``(N,)`` 1 where the latent came from q(z|a): nothing is asked about the eyes there.
+    """
+    grid = (points * (2.0 / (SQUARE - 1)) - 1.0)[:, :, None]
+    taken = F.grid_sample(flow, grid, padding_mode="border", align_corners=True)[..., 0].transpose(1, 2)
+    off = F.smooth_l1_loss(taken, origins - points, beta=0.5, reduction="none").mean(-1)
+    x, y = torch.tensor(mean_face()).to(points).unbind(-1)
+    rows, columns = EYES
+    eyes = (x >= columns.start) & (x < columns.stop) & (y >= rows.start) & (y < rows.stop)
+    known = 1.0 - eyes.to(off) * heard[:, None]
+    return (off * known).sum() / known.sum()
 
 
 def picture_loss(image: Tensor, target: Tensor, heard: Tensor, weights: LossConfig) -> dict[str, Tensor]:
@@ -47,7 +69,7 @@ def picture_loss(image: Tensor, target: Tensor, heard: Tensor, weights: LossConf
     difference = (image - target) * known
     error = difference.square()
     terms = {"mse": error.mean(), "mouth": error[:, :, *MOUTH].mean()}
-    loss = terms["mse"] + weights.mouth * terms["mouth"] + weights.eyes * error[:, :, *EYES].mean()
+    loss = weights.square * terms["mse"] + weights.mouth * terms["mouth"] + weights.eyes * error[:, :, *EYES].mean()
     if weights.gradient:
         across = torch.diff(difference, dim=-1).abs().mean() + torch.diff(difference, dim=-2).abs().mean()
         terms["gradient"] = across
