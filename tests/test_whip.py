@@ -67,7 +67,7 @@ async def test_a_viewer_may_take_the_picture_alone() -> None:
 
 
 async def test_viewers_who_vanish_are_forgotten() -> None:
-    async with serve(patience=Patience(silence=3.0)) as server:
+    async with serve(patience=Patience(silence=6.0)) as server:
         publisher = await exchange(server, new_caller(tone(500), video=False), "/whip")
         viewer = await exchange(server, new_caller(None, audio=True), f"/whep/{publisher.session}")
         await until(lambda: viewer.sees)
