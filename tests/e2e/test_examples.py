@@ -20,7 +20,7 @@ from sounds import speech
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def _run(name: str, *arguments: str, cwd: Path) -> str:

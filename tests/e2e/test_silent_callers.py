@@ -30,7 +30,7 @@ AWAY = 5.0
 """Seconds of silence."""
 PLACE, THERE, HERE = "streamhead-test", "10.77.91.2", "10.77.91.1"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 class Pausing(Voice):
