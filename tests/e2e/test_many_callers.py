@@ -28,6 +28,8 @@ from streamhead.timebase import FPS
 SECONDS = float(os.environ.get("STREAMHEAD_E2E_SECONDS", "10"))
 LONG = SECONDS >= 60
 SIZE = (640, 360)
+PACKETS = 50
+"""Of sound, a second."""
 PILOTS = (1000, 1400, 1800, 2200)
 """Hz: a tone under each voice, by which it is told from the others."""
 
@@ -99,7 +101,7 @@ async def test_each_gets_the_own_face_and_the_own_voice(tmp_path: Path) -> None:
                     "late_frames": served.metrics()["streamhead_late_frames_total"],
                 }
                 print(json.dumps(figures))
-                await until(lambda: all(len(caller.received.audio) > 5 * 50 for caller in callers))
+                await until(lambda: all(len(caller.received.audio) > 4 * PACKETS for caller in callers), 240)
             finally:
                 await asyncio.gather(*(caller.close() for caller in callers))
             for number, caller in enumerate(callers):
