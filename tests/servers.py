@@ -157,7 +157,7 @@ def comes_back(pc: RTCPeerConnection) -> None:
             vars(protocol.transport).pop("sendto", None)
 
 
-async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

@@ -310,7 +310,7 @@ def test_command_says_what_is_wrong_when_nothing_can_be_used(tmp_path: Path) -> 
 
 def _gone(group: int) -> bool:
     """Whether no process of the group is left; multiprocessing's resource tracker ends a moment after its parent."""
-    for _ in range(50):
+    for _ in range(200):
         try:
             os.killpg(group, 0)
         except ProcessLookupError:
@@ -331,10 +331,10 @@ def test_ctrl_c_keeps_whole_clips_only_and_the_same_command_goes_on(grid: Path, 
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     run = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True, env=environment)
     deadline = time.monotonic() + 120
-    while not list(out.glob("s1/*/meta.json")) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    while not list(out.glob("s1/*/meta.json")) and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
     os.killpg(run.pid, signal.SIGINT)
-    _, errors = run.communicate(timeout=60)
+    _, errors = run.communicate(timeout=120)
     assert run.returncode == 130
     assert "the same command goes on" in errors
     assert "Traceback" not in errors

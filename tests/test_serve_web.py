@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from e2e.serving import free_port
 from heads import weights
 from typer.testing import CliRunner
 
@@ -131,15 +132,13 @@ class Running:
         """Seconds that its end took."""
         began = time.monotonic()
         self.process.send_signal(how)
-        assert self.process.wait(20) == 0
+        assert self.process.wait(60) == 0
         return time.monotonic() - began
 
 
 @pytest.fixture
 def port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+    return str(free_port())
 
 
 @pytest.mark.slow

@@ -170,7 +170,7 @@ def test_two_processes_follow_one(prepared: Path, tmp_path: Path) -> None:
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = ["-m", "streamhead", "train", str(recipe), "--threads", "1", "--out"]
     subprocess.run([sys.executable, *command, str(tmp_path / "one")], check=True, env=env)
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", *command]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *command]
     subprocess.run([sys.executable, *torchrun, str(tmp_path / "two")], check=True, env=env)
 
     def curve(run: str) -> dict[str, float]:

@@ -21,7 +21,7 @@ WIDTH, HEIGHT = 320, 180
 
 def _run(camera: CameraShim, script: str, *arguments: str) -> None:
     subprocess.run(
-        [sys.executable, "-c", script, *arguments], env={**os.environ, **camera.environment}, check=True, timeout=60
+        [sys.executable, "-c", script, *arguments], env={**os.environ, **camera.environment}, check=True, timeout=200
     )
 
 

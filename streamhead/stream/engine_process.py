@@ -31,7 +31,7 @@ from streamhead.model.checkpoint import Header
 from streamhead.model.network import NetworkState
 from streamhead.output.frame import Frame
 from streamhead.stream.easel import Turn
-from streamhead.stream.engine_worker import work
+from streamhead.stream.engine_worker import CLOSED, work
 from streamhead.stream.state import Stage
 
 __all__ = ["EngineProcess"]
@@ -209,7 +209,7 @@ class RemoteEasel:
     def picture(self) -> NDArray[np.uint8]:
         """A copy of the picture that was drawn last."""
         if not self._gone.alive:
-            raise StreamheadError("this session is closed and shows nothing more; open a new one")
+            raise StreamheadError(CLOSED)
         return np.ndarray(self._shape, np.uint8, self._memory.buf).copy()
 
 

@@ -13,18 +13,21 @@ from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, cast
+from typing import Any, Final
 
 import numpy as np
 import torch
 
+from streamhead.errors import StreamheadError
 from streamhead.face.portrait import Portrait
 from streamhead.model.network import NetworkState
 from streamhead.stream.easel import LocalEasel, Order
 from streamhead.stream.engine import Engine, LocalSitter
 from streamhead.stream.state import Stage
 
-__all__ = ["Place", "work"]
+__all__ = ["CLOSED", "Place", "work"]
+
+CLOSED: Final = "this session is closed and shows nothing more; open a new one"
 
 
 class Place:
@@ -45,11 +48,16 @@ class Place:
 
     def state(self, number: int) -> NetworkState:
         """Recurrent state of a stream, on the CPU."""
-        return self._easels[number][0].state
+        return self._place_of(number)[0].state
 
     def restore(self, number: int, state: NetworkState) -> None:
         """Put a stream back into a state."""
-        self._easels[number][0].state = state
+        self._place_of(number)[0].state = state
+
+    def _place_of(self, number: int) -> tuple[LocalEasel, SharedMemory]:
+        if number not in self._easels:
+            raise StreamheadError(CLOSED)
+        return self._easels[number]
 
     def forget(self, number: int) -> None:
         """Drop a portrait or a stream."""
@@ -59,18 +67,24 @@ class Place:
             memory.close()
 
     def draw(self, batch: Sequence[tuple[int, int, Order]], replies: Connection) -> None:
-        """Draw a frame of each stream, and tell of each as soon as it is done."""
+        """Draw a frame of each stream, and tell of each as soon as it is done.
+
+        A stream that cannot be drawn, such as one that was closed after it had ordered, is told so; the others are
+        drawn all the same.
+        """
         told = 0
         try:
-            places = [self._easels[easel] for _, easel, _ in batch]
+            places = [self._place_of(easel) for _, easel, _ in batch]
             images = self.engine.draw([easel for easel, _ in places], [order for *_, order in batch])
             for (number, *_), (_, memory), image in zip(batch, places, images, strict=True):
                 np.ndarray(image.shape, np.uint8, memory.buf)[...] = image
                 replies.send_bytes(pickle.dumps((number, None)))
                 told += 1
         except Exception as error:
-            for number, *_ in batch[told:]:
-                replies.send_bytes(pickle.dumps((number, error)))
+            if len(batch) == 1:
+                return replies.send_bytes(pickle.dumps((batch[0][0], error)))
+            for one in batch[told:]:
+                self.draw([one], replies)
 
 
 def work(
@@ -92,7 +106,8 @@ def work(
     gc.collect()
     gc.freeze()
     control.send_bytes(pickle.dumps((place.engine.header, None)))
-    queue: SimpleQueue[tuple[int, int, Order] | None] = SimpleQueue()
+    # Orders, what is to be forgotten, None at the end: taken by one thread, for nothing may go while it is drawn.
+    queue: SimpleQueue[tuple[int, int, Order] | int | None] = SimpleQueue()
 
     def ending_with_the_pipe(job: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:
@@ -114,7 +129,7 @@ def work(
     @ending_with_the_pipe
     def forget() -> None:
         while True:
-            place.forget(int(forgotten.recv_bytes()))
+            queue.put(int(forgotten.recv_bytes()))
 
     def listen() -> None:
         # Always taken at once, so that the other side's event loop never waits for room in the pipe.
@@ -134,7 +149,10 @@ def work(
         while not queue.empty():
             batch.append(queue.get())
         if None in batch:
-            os._exit(
-                0
-            )  # threads that wait for the other side, and torch's own, would make an end of the usual kind a fall
-        place.draw(cast("list[tuple[int, int, Order]]", batch), orders)
+            # Threads that wait for the other side, and torch's own, would make an end of the usual kind a fall.
+            os._exit(0)
+        for number in batch:
+            if isinstance(number, int):
+                place.forget(number)
+        if ordered := [order for order in batch if isinstance(order, tuple)]:
+            place.draw(ordered, orders)

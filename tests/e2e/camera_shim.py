@@ -71,7 +71,8 @@ class CameraShim:
         return [Shot(int(row[1]) / 1e9, int(row[2]), row[3]) for row in rows if row[0] == "frame" and len(row) == 4]
 
     def _lines(self) -> list[str]:
-        return self._log.read_text().splitlines() if self._log.exists() else []
+        written = self._log.read_text() if self._log.exists() else ""
+        return written[: written.rfind("\n") + 1].splitlines()  # what is being written now is seen next time
 
     def frames(self, width: int, height: int) -> np.ndarray:
         """The kept frames, ``(n, height * 3 / 2, width)`` I420."""

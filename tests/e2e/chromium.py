@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import ConsoleMessage, Page, async_playwright, expect
 
 from streamhead.assets import default_speech
 from streamhead.audio.files import load_audio
@@ -30,6 +30,9 @@ FLAGS = (
     "--autoplay-policy=no-user-gesture-required",
     "--allow-loopback-in-peer-connection",
 )
+
+PATIENCE = 60_000
+"""Milliseconds that a page may take for anything: on a busy machine a browser is slow, and no test is about that."""
 
 # Keeps every connection a page opens, so that a test can ask for its getStats, and tells breaches of the CSP.
 _WATCH = """
@@ -67,7 +70,8 @@ class Chromium:
         allowed: whether the user lets pages have the microphone.
 
     Attributes:
-        errors: what pages threw, wrote to the console as errors, or broke of their content security policy.
+        errors: what pages threw, wrote to the console as errors, or broke of their content security policy; each with
+            the address that it is about.
     """
 
     def __init__(self, microphone: Path | None = None, *, allowed: bool = True) -> None:
@@ -95,8 +99,13 @@ class Chromium:
         context = await self._browser.new_context(**options)
         await context.add_init_script(_WATCH)
         page = await context.new_page()
-        page.set_default_timeout(20_000)
-        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        page.set_default_timeout(PATIENCE)
+        expect.set_options(timeout=PATIENCE)
+        page.on("console", self._note)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         await page.goto(address)
         return page
+
+    def _note(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.errors.append(f"{message.text} [{message.location['url']}]")

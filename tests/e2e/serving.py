@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +24,12 @@ class Served:
     Attributes:
         address: with a slash at its end.
         pid: of the process.
+        log: what it prints.
     """
 
     address: str
     pid: int
+    log: Path
 
     @property
     def processor_seconds(self) -> float:
@@ -46,18 +49,33 @@ class Served:
         pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, value in pairs}
 
+    def account(self) -> str:
+        """What it said, and how many calls there were and why they ended: for whoever has to explain a failure."""
+        said = self.log.read_text()
+        with suppress(OSError):  # it may be gone
+            calls = {name: value for name, value in self.metrics().items() if name.startswith("streamhead_sessions")}
+            said += f"{calls}\n"
+        return said
+
+    def assert_no_head_stopped(self) -> None:
+        """A call that ends because its head fails is a fault, even where the page mends it by calling again."""
+        assert "the talking head stopped" not in self.log.read_text(), self.account()
+
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing listens at, and that no connection gets by chance until it is used."""
+    while True:
+        port = random.randrange(20_000, 32_000)  # what the kernel hands out lies above
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager
 def serve(
     log: Path, port: int, *options: str, inside: tuple[str, ...] = (), program: tuple[str, ...] = ("-m", "streamhead")
 ) -> Iterator[Served]:
-    """Run it until the context is left.
+    """Run it until the context is left; what it said is printed, and no head may have stopped.
 
     Args:
         log: what it prints is added there.
@@ -71,16 +89,21 @@ def serve(
     with log.open("ab") as out:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         try:
-            end = time.monotonic() + 90
+            end = time.monotonic() + 120
             while b"Ready" not in log.read_bytes() if inside else not _answers(address):
                 assert process.poll() is None, log.read_text()
-                assert time.monotonic() < end, f"not ready in 90 s: {log.read_text()}"
+                assert time.monotonic() < end, f"not ready in 120 s: {log.read_text()}"
                 time.sleep(0.1)
-            yield Served(address, process.pid)
+            served = Served(address, process.pid, log)
+            try:
+                yield served
+            finally:
+                print(served.account())  # which pytest shows of a test that failed
+            served.assert_no_head_stopped()
         finally:
             process.terminate()
             try:
-                process.wait(15)
+                process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

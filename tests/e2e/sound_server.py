@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
@@ -101,7 +102,7 @@ class SoundServer:
         )
         loads = [word for module in modules for word in ("-L", module)]
         self._start("pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--disallow-exit", *loads)
-        for _ in range(100):
+        for _ in range(300):
             if MICROPHONE in self.control("list", "short", "sources", check=False):
                 break
             time.sleep(0.1)
@@ -111,6 +112,7 @@ class SoundServer:
         # A loudspeaker that plays nothing sleeps, and takes up to two seconds to wake.
         self._play("/dev/zero")
         time.sleep(1.5)
+        self.settle(lambda: "RUNNING" in self.control("list", "short", "sinks"))
         return self
 
     def __exit__(
@@ -136,10 +138,17 @@ class SoundServer:
             env={**os.environ, **self.environment},
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             check=check,
         )
         return done.stdout
+
+    def settle(self, condition: Callable[[], bool], seconds: float = 20) -> None:
+        """Wait until something is so: PulseAudio notices a moment later what programs do."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, self.control("list", "short")
+            time.sleep(0.05)
 
     def add_cable(self) -> str:
         """A second loudspeaker that nobody hears; returns its name."""

@@ -20,7 +20,7 @@ from sounds import speech
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def _run(name: str, *arguments: str, cwd: Path) -> str:
@@ -45,7 +45,7 @@ def test_a_whole_call(tmp_path: Path) -> None:
     print(said)
     report = json.loads((tmp_path / "report.json").read_text())
     picture, sound = _lengths(tmp_path / "out" / "call.mp4")
-    assert picture == pytest.approx(report["seconds"], abs=0.5)
+    assert picture == pytest.approx(report["seconds"], abs=1)  # by the pictures' own times, and by when they came
     assert sound == pytest.approx(picture, abs=1)
     assert report["size"] == [1280, 720]
     assert {"fps", "first_frame_s", "delay_ms_p50", "delay_ms_p95", "delay_ms_p99", "dropped"} <= set(report)
@@ -74,7 +74,7 @@ def embedding() -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 async def test_a_track_of_ones_own(embedding: subprocess.Popen[bytes]) -> None:
@@ -91,7 +91,7 @@ async def test_a_track_of_ones_own(embedding: subprocess.Popen[bytes]) -> None:
                     assert embedding.poll() is None and time.monotonic() < end
                     await asyncio.sleep(0.2)
             await caller.pc.setRemoteDescription(RTCSessionDescription(given["sdp"], given["type"]))
-            await until(lambda: len(caller.received.video) > 5 and len(caller.received.audio) > 5, 30)
+            await until(lambda: len(caller.received.video) > 5 and len(caller.received.audio) > 5)
             async with client.get("http://127.0.0.1:8081/") as page:
                 assert "video" in await page.text()
     finally:

