@@ -136,8 +136,7 @@ async def _measure(
     }
     print(name, json.dumps(figures))
     assert np.median(straight) - np.median(delayed) == pytest.approx(20 * ADDED, abs=30)
-    # A busy browser plays even two tracks that are sent in step 200 ms apart.
-    assert abs(np.median(straight)) < (100 if LONG else 400)
+    assert abs(np.median(straight)) < 100
     return straight
 
 
