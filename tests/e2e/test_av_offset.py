@@ -36,10 +36,19 @@ SETTLING = 3  # s, and tones, at the start of a connection that are not judged
 class _Clock:
     def __init__(self) -> None:
         self._began = 0.0
+        self._late: list[float] = []
 
     async def reach(self, seconds: float) -> None:
         self._began = self._began or time.monotonic()
         await asyncio.sleep(max(0.0, self._began + seconds - time.monotonic()))
+        self._late.append(time.monotonic() - self._began - seconds)
+
+    def judge(self) -> None:
+        """Skip the test where what is sent is late already: there even two tracks in step are played seconds apart."""
+        late = 1e3 * np.percentile(self._late, 95)
+        print(f"sent {late:.0f} ms late")
+        if not LONG and late > 40:
+            pytest.skip(f"this machine is too busy to measure an offset on: sound is sent {late:.0f} ms late")
 
 
 class _Tones(MediaStreamTrack):
@@ -95,9 +104,12 @@ async def _seen_by_chromium(audio: MediaStreamTrack, video: MediaStreamTrack) ->
             await pc.close()
 
 
-async def _measure(page: Page, audio: Alternating, onsets: Callable[[], list[int]], name: str) -> np.ndarray:
+async def _measure(
+    page: Page, clock: _Clock, audio: Alternating, onsets: Callable[[], list[int]], name: str
+) -> np.ndarray:
     """Offsets of the tones that came straight, ms, once the late ones have proved the reading; onsets in samples."""
     await asyncio.sleep(SETTLING + SECONDS)
+    clock.judge()
     until, straight, delayed = time.monotonic() + 45, np.zeros(0), np.zeros(0)
     while (
         min(len(straight), len(delayed)) < 3 and time.monotonic() < until
@@ -110,6 +122,7 @@ async def _measure(page: Page, audio: Alternating, onsets: Callable[[], list[int
         tone, offset = seen.offsets(begun).T
         late = audio.late(begun)[tone.astype(int)]
         straight, delayed = (1e3 * offset[(tone >= SETTLING) & (late == way)] for way in (0, 1))  # a second apart
+    clock.judge()
     assert len(straight) and len(delayed), f"{len(seen.heard)} tones heard, {len(seen.shown)} frames seen"
     figures = {
         "tones": len(straight),
@@ -123,8 +136,7 @@ async def _measure(page: Page, audio: Alternating, onsets: Callable[[], list[int
     }
     print(name, json.dumps(figures))
     assert np.median(straight) - np.median(delayed) == pytest.approx(20 * ADDED, abs=30)
-    # A busy browser plays even two tracks that are sent in step 200 ms apart.
-    assert abs(np.median(straight)) < (100 if LONG else 400)
+    assert abs(np.median(straight)) < 100
     return straight
 
 
@@ -133,7 +145,7 @@ async def test_two_tracks_sent_in_step() -> None:
     sound, clock = tones(SECONDS + 60), _Clock()
     audio = Alternating(_Tones(sound, clock))
     async with _seen_by_chromium(audio, _Numbers(clock)) as page:
-        await _measure(page, audio, lambda: tone_onsets(sound), "in step")
+        await _measure(page, clock, audio, lambda: tone_onsets(sound), "in step")
 
 
 def _numbered(session: Session) -> list[np.ndarray]:
@@ -161,11 +173,12 @@ async def test_a_talking_head() -> None:
     head = await asyncio.to_thread(streamhead.load)
     session = head.session(size=(640, 360))
     heard = _numbered(session)
-    track = TalkingHeadTrack(session, _Tones(tones(SECONDS + 60), _Clock()))
+    clock = _Clock()
+    track = TalkingHeadTrack(session, _Tones(tones(SECONDS + 60), clock))
     audio = Alternating(track.audio)
     try:
         async with _seen_by_chromium(audio, track) as page:
-            straight = await _measure(page, audio, lambda: tone_onsets(np.concatenate(heard)), "talking head")
+            straight = await _measure(page, clock, audio, lambda: tone_onsets(np.concatenate(heard)), "talking head")
     finally:
         await track.close()
     if LONG:  # the release check has a machine to itself
