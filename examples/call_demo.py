@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A whole call in one process, with no hardware and no arguments: a caller speaks, streamhead answers with a face.
+"""A whole call in one program, with no hardware and no arguments: a caller speaks, streamhead answers with a face.
 
     python examples/call_demo.py                      # writes out/call.mp4 and prints what the caller got
     python examples/call_demo.py --mic "" --face me.jpg
@@ -218,17 +218,20 @@ def main(
     open_browser: Annotated[bool, typer.Option("--browser", help="Open the page of the call instead.")] = False,
     port: Annotated[int, typer.Option(help="Of the page.")] = 8080,
 ) -> None:
-    """A whole call in one process: a caller speaks, a face answers, the caller measures what it got."""
+    """A whole call in one program: a caller speaks, a face answers, the caller measures what it got."""
     console = Console(stderr=True)
     try:
         if open_browser:
             return browser(face, port)
         output.parent.mkdir(parents=True, exist_ok=True)
         with open_source(str(default_speech()) if mic is None else mic or None) as source:
-            head = streamhead.load(face)
-            list(head.render(np.zeros(8000, np.float32), 16_000))  # the first steps of all are slow
-            console.print(f"calling for {seconds:g} s")
-            report = asyncio.run(call(source, head, output, seconds))
+            head = streamhead.load(face, own_process=True)
+            try:
+                list(head.render(np.zeros(8000, np.float32), 16_000))  # the first steps of all are slow
+                console.print(f"calling for {seconds:g} s")
+                report = asyncio.run(call(source, head, output, seconds))
+            finally:
+                head.engine.close()
     except streamhead.StreamheadError as error:
         console.print(f"error: {error}", style="red", markup=False)
         raise typer.Exit(2) from error

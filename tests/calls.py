@@ -55,7 +55,9 @@ class Received:
                     pcm = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
                     self.audio.append((time.monotonic(), frame.pts, pcm))
                 else:
-                    self.video.append((time.monotonic(), frame.pts, frame.to_ndarray(format="gray")[::4, ::4]))
+                    luma = frame.planes[0]  # as it is: to_ndarray(format="gray") costs more than decoding
+                    grey = np.frombuffer(luma, np.uint8).reshape(-1, luma.line_size)[::4, : luma.width : 4]
+                    self.video.append((time.monotonic(), frame.pts, grey.copy()))
         except MediaStreamError:
             return
 

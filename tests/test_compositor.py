@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from streamhead.errors import PortraitError, StreamheadError
 from streamhead.face.align import mean_face, transform_points
-from streamhead.face.compositor import Compositor, letterbox, window
+from streamhead.face.compositor import Compositor, _double, _doubling_band, letterbox, window
 from streamhead.face.portrait import Portrait
 from streamhead.model.face_update import SQUARE, FaceUpdate
 
@@ -45,6 +45,17 @@ def random_update(seed: int, flow: float = 4.0) -> FaceUpdate:
     return FaceUpdate(
         smooth, torch.rand(1, 1, SQUARE, SQUARE, generator=rng), torch.rand(1, 3, SQUARE, SQUARE, generator=rng)
     )
+
+
+def test_doubling_is_a_transposed_convolution_with_the_cubic() -> None:
+    planes = torch.rand(3, SQUARE, SQUARE)
+    band = torch.from_numpy(_doubling_band())
+    taps = torch.zeros(8)
+    taps[1::2], taps[::2] = band[0, :4].flip(0), band[1, 1:5].flip(0)
+    kernel = torch.outer(taps, taps)[None, None]
+    expected = torch.nn.functional.conv_transpose2d(planes[:, None], kernel, stride=2, padding=3)[:, 0]
+    assert torch.allclose(_double(planes, band), expected, atol=1e-6)
+    assert _double(torch.ones(1, SQUARE, SQUARE), band)[0, 9:-9, 9:-9].sub(1).abs().max() < 1e-6
 
 
 def canonical_of(portrait: Portrait) -> NDArray[np.float64]:

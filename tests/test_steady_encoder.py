@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from fractions import Fraction
 
 import av
 import numpy as np
+import pytest
 from aiortc.codecs.vpx import Vp8Decoder, vp8_depayload
 from aiortc.jitterbuffer import JitterFrame
 from aiortc.mediastreams import VideoStreamTrack
@@ -52,6 +55,18 @@ def test_a_climbing_estimate_changes_nothing() -> None:
     assert whole == [0]
     assert worst > 35
     assert encoder.target_bitrate == MOST
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_converting_a_picture_starts_no_thread() -> None:
+    # A frame's own converter would: threads that whoever drops the frame, the event loop, has to wait for.
+    encoder = SteadyVp8Encoder()
+    pictures = _pictures(3)
+    encoder.encode(pictures[0])
+    before = len(os.listdir("/proc/self/task"))
+    for picture in pictures:
+        encoder.encode(picture)
+    assert len(os.listdir("/proc/self/task")) <= before
 
 
 def test_a_whole_picture_when_asked_for() -> None:

@@ -180,7 +180,8 @@ class WarpDecoder(Decoder):
             x = block(x, halves[level])
             if level < len(self.second_blocks):
                 x = self.second_blocks[level](x)
-        flow = F.interpolate(self.flow(x).float(), scale_factor=2.0, mode="bilinear", align_corners=False)
+        flow = self.flow(x).float().contiguous()  # doubling two channels that lie side by side is slow
+        flow = F.interpolate(flow, scale_factor=2.0, mode="bilinear", align_corners=False)
         update = FaceUpdate(
             flow * self.FLOW_SCALE,
             flow.new_zeros(len(flow), 1, SQUARE, SQUARE),

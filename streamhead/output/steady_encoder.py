@@ -16,6 +16,7 @@ from aiortc.codecs.vpx import Vp8Encoder
 from av import CodecContext, Packet, VideoCodecContext, VideoFrame
 from av.frame import Frame
 from av.video.frame import PictureType
+from av.video.reformatter import VideoReformatter
 
 from streamhead.timebase import FPS
 
@@ -40,6 +41,7 @@ class SteadyVp8Encoder(Vp8Encoder):
         self._sizes: deque[int] = deque(maxlen=WINDOW)
         self._since = 0  # frames since the rate was changed
         self._encoding: VideoCodecContext | None = None
+        self._reformatter = VideoReformatter()  # a frame's own one makes threads, and ends them with the frame
 
     @property
     def target_bitrate(self) -> int:
@@ -68,7 +70,7 @@ class SteadyVp8Encoder(Vp8Encoder):
         if codec is None or (codec.width, codec.height) != (frame.width, frame.height):
             codec = self._encoding = self._opened(frame.width, frame.height)
         timestamp = round(frame.pts * frame.time_base * CLOCK)
-        picture = frame if frame.format.name == "yuv420p" else frame.reformat(format="yuv420p")
+        picture = self._reformatter.reformat(frame, format="yuv420p", threads=1)
         picture.pts, picture.time_base = timestamp, Fraction(1, CLOCK)
         picture.pict_type = PictureType.I if force_keyframe else PictureType.NONE
         data = b"".join(bytes(packet) for packet in codec.encode(picture))

@@ -144,7 +144,7 @@ class TalkingHeadTrack(MediaStreamTrack):
             raise MediaStreamError
         frame, due = item
         self._pts = max(self._pts + 1, round((due - self.epoch) * VIDEO_CLOCK))
-        picture = VideoFrame.from_ndarray(frame.image, "rgb24")
+        picture = VideoFrame.from_numpy_buffer(frame.image, "rgb24")
         picture.pts, picture.time_base = self._pts, Fraction(1, VIDEO_CLOCK)
         return picture
 

@@ -33,16 +33,21 @@ GENTLY: Final = 0.25
 FADE: Final = 0.005
 """Seconds over which sound comes and goes."""
 TAPS: Final = 32
-PHASES: Final = 256
+DEGREE: Final = 7
+"""Of the polynomials that the taps between two samples are: to 1e-6 what they stand for."""
 
 
 def _interpolator() -> NDArray[np.float32]:
-    """``(PHASES + 1, TAPS)``: a windowed sinc at every fraction of a sample, gain 1 at rest."""
-    fraction = np.arange(PHASES + 1)[:, None] / PHASES
+    """``(DEGREE + 1, TAPS)``: a windowed sinc, gain 1 at rest, as powers of a fraction of a sample less one half.
+
+    Farrow, "A continuously variable digital delay element", ISCAS 1988: a few fixed filters, whatever the fraction.
+    """
+    fraction = np.linspace(0, 1, 8 * DEGREE)[:, None]
     distance = np.arange(TAPS)[None] - (TAPS // 2 - 1) - fraction
     edge = np.clip(distance / (TAPS / 2), -1, 1)
     taps = np.sinc(distance) * np.i0(8.0 * np.sqrt(1 - edge**2))
-    return np.asarray(taps / taps.sum(1, keepdims=True), np.float32)
+    powers = np.vander(fraction[:, 0] - 0.5, DEGREE + 1, increasing=True)
+    return np.asarray(np.linalg.lstsq(powers, taps / taps.sum(1, keepdims=True))[0], np.float32)
 
 
 class DelayLine:
@@ -197,12 +202,14 @@ class DelayLine:
         places = position + speed * np.arange(max(count, 1))
         whole = np.floor(places).astype(np.int64)
         start = int(whole[0]) - (TAPS // 2 - 1)
-        windows = sliding_window_view(self._stretch(start, int(whole[-1]) + TAPS // 2 + 1), TAPS, axis=0)
-        phase = (places - whole) * PHASES
-        lower = phase.astype(np.int64)
-        weight = (phase - lower).astype(np.float32)[:, None]
-        taps = self._taps[lower] * (1 - weight) + self._taps[lower + 1] * weight
-        return np.asarray(np.einsum("nct,nt->nc", windows[whole - whole[0]], taps)[:count], np.float32)
+        stretch = np.ascontiguousarray(self._stretch(start, int(whole[-1]) + TAPS // 2 + 1).T)
+        moved = np.ascontiguousarray(sliding_window_view(stretch, stretch.shape[1] - TAPS + 1, axis=1))
+        parts = np.take(self._taps @ moved, whole - whole[0], axis=2)  # channel, power, place
+        fraction = (places - whole - 0.5).astype(np.float32)
+        sound = parts[:, DEGREE]
+        for power in range(DEGREE - 1, -1, -1):
+            sound = sound * fraction + parts[:, power]
+        return np.asarray(sound.T[:count], np.float32)
 
     def _stretch(self, start: int, stop: int) -> NDArray[np.float32]:
         """``(stop - start, channels)``: silence before the ring's first row; after its last a short dying away."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-import numpy as np
-
 from streamhead.timebase import FPS
 
 __all__ = ["EvenDelay"]
@@ -15,8 +13,8 @@ WINDOW: Final = 10 * FPS
 """Frames that are looked back on."""
 ENOUGH: Final = FPS
 """Frames to judge by, and as many before them that are not judged: the very first are slow."""
-SHARE: Final = 95.0
-"""Percent of the frames that are to be in time; the others leave late, each on its own."""
+SHARE: Final = 0.95
+"""Share of the frames that are to be in time; the others leave late, each on its own."""
 MARGIN: Final = 0.003
 """Seconds that frames are to be ready before they leave."""
 FALL: Final = 0.004
@@ -48,6 +46,6 @@ class EvenDelay:
             return self.seconds
         self._needs.append(need)
         if len(self._needs) >= ENOUGH:
-            wish = float(np.percentile(np.asarray(self._needs), SHARE)) + MARGIN
+            wish = sorted(self._needs)[int(SHARE * (len(self._needs) - 1))] + MARGIN
             self.seconds = min(max(wish, self.seconds - FALL / FPS, self._least), LONGEST)
         return self.seconds

@@ -34,8 +34,13 @@ class Served:
     @property
     def processor_seconds(self) -> float:
         """Processor time used so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return _processor_seconds(self.pid)
+
+    @property
+    def engine_processor_seconds(self) -> float:
+        """The same of the processes it has started: the engine's."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return sum(map(_processor_seconds, children))
 
     @property
     def resident_mb(self) -> float:
@@ -60,6 +65,20 @@ class Served:
     def assert_no_head_stopped(self) -> None:
         """A call that ends because its head fails is a fault, even where the page mends it by calling again."""
         assert "the talking head stopped" not in self.log.read_text(), self.account()
+
+    def stages_ms(self) -> dict[str, float]:
+        """Mean delay of all frames so far, and its parts."""
+        figures, means = self.metrics(), {}
+        for name, total in figures.items():
+            if name.startswith(("streamhead_delay_seconds_sum", "streamhead_stage_seconds_sum")):
+                stage = name.split('"')[1] if '"' in name else "delay"
+                means[stage] = round(1000 * total / max(1, figures[name.replace("_sum", "_count")]), 1)
+        return means
+
+
+def _processor_seconds(pid: int | str) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
