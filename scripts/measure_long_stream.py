@@ -58,8 +58,8 @@ EMBEDDED_EVERY: Final = 5
 """Of so many squares that are drawn, one is embedded."""
 QUIET: Final = FPS
 """Frames of silence after which the face is at rest."""
-SHOWN_AT: Final = 2.4
-"""Second of each minute that the picture shows: a vowel of the default speech."""
+SHOWN_AT: Final = 1.16
+"""Second of each minute that the picture shows: where the default speech opens the mouth widest."""
 COLUMNS: Final = {
     "identity": ("likeness", 4),
     "sharpness": ("lip sharpness", 3),
@@ -73,14 +73,14 @@ COLUMNS: Final = {
 }
 
 TEXT: Final = """\
-Weights `{digest}`, seed {seed}, temperature 1, coherence 0.9, the default portrait, CPU, one thread. Each minute has the
-same sound: {sound}. Of {square} frames of the bare square one is drawn, of {view} of
-the portrait at 640x360 one; the others move the face on undrawn, as late ones do in a call.
+Weights `{digest}`, seed {seed}, temperature 1, coherence 0.9, the default portrait, CPU, one thread. Each minute has
+the same sound: {sound}. Of {square} frames of the bare square one is drawn, of
+{view} of the portrait at 640x360 one; the others move the face on undrawn, as late ones do in a call.
 
 ![Minute by minute](long-stream.png)
 
-Above: the bare square while it speaks and at rest. By least squares over the minutes, with 95 % intervals (no slope: the
-interval holds zero):
+Above: the bare square while it speaks and at rest. By least squares over the minutes, with 95 % intervals (no slope:
+the interval holds zero):
 
 | measure | mean | change over the stream | of the mean | no slope |
 |---|---:|---:|---:|---|"""
@@ -89,10 +89,10 @@ MEANING: Final = """
 - **Lip sharpness**: variance of the Laplacian over the lips, drawn over the portrait's own, at 640x360; median over
   speech.
 - **Opening, spread**: standard deviation of the inner lips' distance over the eyes' in speech, bare square.
-- **Lips at rest**: their distance after a second of silence, pixels of the square. **Mouth at rest**: mean difference of
-  its mean picture then from the first minute's; the gate holds a mouth in silence, so this asks whether the gate does.
-- **Head**: mean shift of the square's middle and mean roll against the portrait, from landmarks. **Blinks**: dips of the
-  lids in the portrait, the model's own and the living head's, in a minute."""
+- **Lips at rest**: their distance after a second of silence, pixels of the square. **Mouth at rest**: mean difference
+  of its mean picture then from the first minute's; the gate holds a mouth in silence, so this asks whether it does.
+- **Head**: mean shift of the square's middle and mean roll against the portrait, from landmarks. **Blinks**: dips of
+  the lids in the portrait, the model's own and the living head's, in a minute."""
 
 
 def programme(prepared: Path | None) -> NDArray[np.float32]:
@@ -229,7 +229,7 @@ class Work:
     def keep(self, minute: int, row: Row, sessions: tuple[Session, Session], judge: Judge, seen: Seen) -> None:
         assert judge.rest is not None
         np.save(self.folder / "rest.npy", judge.rest)
-        talk = int(np.searchsorted(seen.frames, seen.frames[0] + SHOWN_AT * FPS))
+        talk = int(np.searchsorted(seen.frames, (60 * (minute - 1) + SHOWN_AT) * FPS)) % len(seen.frames)
         pair = [seen.pictures[talk], seen.pictures[int(np.flatnonzero(seen.resting)[-1])]]
         Image.fromarray(np.concatenate(pair)).save(self.folder / f"{minute:03}.png")
         for name, session in zip(("square", "view"), sessions, strict=True):
