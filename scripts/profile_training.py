@@ -149,8 +149,8 @@ def markdown(rows: dict[Setting, dict[str, float]], config: TrainingConfig, reci
         "",
         f"{processor()}, torch {torch.__version__}, {config.data.clips} clips of {config.data.frames} frames a step, "
         f"{config.data.decoded} of each drawn; median of {steps} steps after the first, from untrained weights. Parts "
-        "are timed one after the other; in training the next step's data are prepared in a second thread. `loss` is the "
-        "rest of the forward pass: warping, losses, KL; where compiled, all of it.",
+        "are timed one after the other; in training the next step's data are prepared in a second thread. `loss` is "
+        "the rest of the forward pass: warping, losses, KL; where compiled, all of it.",
         "",
         "| precision | layout | threads | compiled | frames/s | s a step | " + " | ".join(PARTS) + " |",
         "|---|---|---:|---|---:|---:|" + "---:|" * len(PARTS),
