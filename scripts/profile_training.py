@@ -4,7 +4,7 @@
     scripts/profile_training.py PREPARED [--recipe scripts/recipes/call.toml] [--out docs/training]
 
 Runs the recipe's first steps anew for each row, with nothing beside it on the machine if the figures are to mean
-anything. Writes speed.md.
+anything. Writes speed.md, anew after each row.
 """
 
 from __future__ import annotations
@@ -142,10 +142,11 @@ def processor() -> str:
 def markdown(rows: dict[Setting, dict[str, float]], config: TrainingConfig, recipe: str, steps: int) -> str:
     """The report."""
     seen = config.data.clips * config.data.frames
+    given = " --compiled" if any(setting.compiled for setting in rows) else ""
     lines = [
         "# What a training step costs",
         "",
-        f"    scripts/profile_training.py PREPARED --recipe {recipe} --steps {steps}",
+        f"    scripts/profile_training.py PREPARED --recipe {recipe} --steps {steps}{given}",
         "",
         f"{processor()}, torch {torch.__version__}, {config.data.clips} clips of {config.data.frames} frames a step, "
         f"{config.data.decoded} of each drawn; median of {steps} steps after the first, from untrained weights. Parts "
@@ -177,9 +178,11 @@ def main(
     try:
         config = read_config(recipe, prepared=prepared)
         source = BatchSource(config)
-        rows = {one: measure(config, source, one, steps) for one in track(settings, "measuring")}
         name = f"scripts/recipes/{recipe.name}" if recipe.parent == RECIPES else str(recipe)
-        [path] = write_texts(out, {"speed.md": markdown(rows, config, name, steps)})
+        rows: dict[Setting, dict[str, float]] = {}
+        for setting in track(settings, "measuring"):
+            rows[setting] = measure(config, source, setting, steps)
+            [path] = write_texts(out, {"speed.md": markdown(rows, config, name, steps)})
     except StreamheadError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
