@@ -100,6 +100,9 @@ def test_export_and_warm_start(prepared: Path, tmp_path: Path) -> None:
             assert torch.equal(state[f"model/network.{name}"], value), name
     with pytest.raises(CheckpointError, match="preset"):
         train(small_config(prepared, "call").model_copy(update={"steps": 1}), RunFolder(tmp_path / "x"), init=weights)
+    wide = config.model_copy(update={"network": config.network.model_copy(update={"z_size": 8})})
+    with pytest.raises(CheckpointError, match="other sizes"):
+        train(wide, RunFolder(tmp_path / "y"), init=weights)
 
 
 @pytest.mark.slow

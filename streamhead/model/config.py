@@ -39,6 +39,8 @@ class NetworkConfig(BaseModel):
     z_size: int = 24
     hidden_size: int = 256
     predictor_layers: int = 2
+    painter_layers: int = 1
+    """Convolutions of ``warp``'s painters at full resolution before the last."""
     geometry_head: bool = False
     """Training aid of ``call``: five mouth and lid measures are read off z; never shipped."""
 
@@ -86,6 +88,7 @@ PRESETS: Final[dict[str, NetworkConfig]] = {
         look_ahead=1,
         predictor_input="reference",
         emits="face-update",
+        painter_layers=2,
         geometry_head=True,
     ),
     "paper": NetworkConfig(

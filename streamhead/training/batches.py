@@ -103,6 +103,8 @@ class Batch:
         targets: ``(B, K, 3, 128, 128)``.
         index: ``(B, K)`` which of the T frames the targets are.
         geometry: ``(B, T, 5)``, standardised.
+        points: ``(B, K, 478, 2)`` where the targets' landmarks lie, (x, y) in pixels.
+        origins: ``(B, 478, 2)`` where the first frames' do.
         shapes: ``(B, T, 40)``, mouths of :func:`mouth_shape`; right where pictures are not altered.
         eps: ``(2, B, T, z)`` standard-normal noise for q(z|f) and q(z|a).
         heard: ``(B,)`` 1 where the clip is to be decoded from q(z|a).
@@ -114,6 +116,8 @@ class Batch:
     targets: Tensor
     index: Tensor
     geometry: Tensor
+    points: Tensor
+    origins: Tensor
     shapes: Tensor
     eps: Tensor
     heard: Tensor
@@ -221,7 +225,8 @@ class BatchSource:
         lead = int(np.clip(spoken[0] if len(spoken) else total, 1, 12))
         tail = int(np.clip(total - 1 - spoken[-1] if len(spoken) else total, 1, 12))
         numbers = _reflect(total, start, span, lead, tail)
-        look = draw_look(rng) if data.augment_picture else plain_look()
+        altered = data.augment_picture and (not data.plain_share or rng.random() >= data.plain_share)
+        look = draw_look(rng) if altered else plain_look()
         first = int(rng.integers(total))
         edges = np.linspace(0, span, data.decoded + 1).astype(int)
         index = np.array([int(rng.integers(a, b)) for a, b in pairwise(edges)])
@@ -235,6 +240,7 @@ class BatchSource:
         sharp = look.apply(fine)
         sound, _ = self._sound(clip, start - data.burn_in, data.burn_in + span, rng)
         landmarks = np.asarray(clip.landmarks)
+        carried = look.carry(landmarks[np.concatenate([[first], numbers[index]])])
         measures = geometry.measure(landmarks, flipped=look.flipped)[numbers]
         rho = float(rng.choice([0.0, rng.uniform(0.5, 0.97)]))
         eps = rng.standard_normal((2, span, network.z_size)).astype(np.float32)
@@ -247,6 +253,8 @@ class BatchSource:
             "targets": sharp[1:],
             "index": index,
             "geometry": (measures - self.geometry_mean) / self.geometry_std,
+            "points": carried[1:],
+            "origins": carried[0],
             "shapes": mouth_shape(landmarks)[numbers],
             "eps": eps,
             "heard": np.float32(rng.random() < self.config.loss.audio_share),

@@ -37,6 +37,8 @@ class DataConfig(_Section):
     """Time steps decoded a clip."""
     augment_picture: bool = True
     augment_sound: bool = True
+    plain_share: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of clips whose picture is left as it is all the same: a talker's own mouth is to be learnt, too."""
     silence: int = Field(default=15, ge=0)
     """Longest stretch of added silence before or after the sentence, frames."""
 
@@ -49,6 +51,8 @@ class LossConfig(_Section):
     similarity (the regions' own terms stay squared); see :mod:`streamhead.training.picture_loss`."""
     kl: float = 1e-4
     """beta of eq. 2, against the mean squared error a pixel."""
+    square: float = 1.0
+    """Weight of the whole square's mean squared error."""
     mouth: float = 0.0
     """Weight of the mouth region's own mean squared error."""
     eyes: float = 0.0
@@ -61,6 +65,8 @@ class LossConfig(_Section):
     """Price of the mask: paint only what cannot be carried."""
     smooth: float = 0.0
     """Price of the flow's roughness."""
+    carry: float = 0.0
+    """Weight of the flow's error at the landmarks, pixels: each is to be taken from where the first frame has it."""
     geometry: float = 0.0
     """Weight of reading five mouth and lid measures off z and off the mean of q(z|a)."""
     articulation: float = 0.0

@@ -165,7 +165,12 @@ def train(
     network = model.network
     model.adopt(source)
     if init is not None and not folder.state.is_file():
-        network.load_state_dict(load_network(init, config.network.preset)[0].state_dict())
+        given, header = load_network(init, config.network.preset)
+        if header.network != config.network.model_copy(update={"geometry_head": False}):
+            raise CheckpointError(
+                f"{init} is of other sizes than the config's [network]; mend that, or leave out --init"
+            )
+        network.load_state_dict(given.state_dict())
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.startswith(config.optimiser.frozen))

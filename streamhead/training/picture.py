@@ -33,6 +33,21 @@ class Look:
     offset: Plane
     flipped: bool
 
+    def carry(self, points: Plane) -> Plane:
+        """Where points ``(..., 2)`` of a frame, (x, y) in pixels, lie in the changed one."""
+        across, down = (np.diff(self.source, axis=axis).mean((0, 1)) for axis in (1, 0))
+        back = np.linalg.inv(np.stack((across, down), axis=-1)).T.astype(np.float32)  # of the affine part alone
+        middle = np.float32((SIZE - 1) / 2)
+        wanted = points.reshape(-1, 1, 2).astype(np.float32)
+        place = middle + (wanted - self.source.mean((0, 1))) @ back
+        for _ in range(4):
+            # A point outside the square is taken to move as the nearest one inside it.
+            inside = np.clip(place, 0.0, SIZE - 1.0)
+            there = cv2.remap(self.source, inside[..., 0], inside[..., 1], cv2.INTER_LINEAR)
+            place = inside + (wanted - there) @ back
+        carried: Plane = place.reshape(points.shape)
+        return carried
+
     def apply(self, frames: NDArray[np.uint8], side: int = SIZE) -> Plane:
         """uint8 ``(T, 128, 128, 3)`` -> float ``(T, side, side, 3)`` in [0, 1]."""
         # A reduced frame takes the middle between its pixels: bilinear sampling there is their mean.

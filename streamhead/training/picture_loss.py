@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from streamhead.errors import DataError
-from streamhead.face.align import EYES, MOUTH
+from streamhead.face.align import EYES, MOUTH, mean_face
+from streamhead.model.face_update import SQUARE
 from streamhead.training.config import LossConfig
 
-__all__ = ["picture_loss", "structure_gap", "texture_gap"]
+__all__ = ["carry_loss", "picture_loss", "structure_gap", "texture_gap"]
 
 _L1_SCALE: Final = 0.1
 """An absolute error pulls as hard as a squared one does at 0.05; so the other terms' weights keep their meaning."""
@@ -52,6 +53,27 @@ def structure_gap(image: Tensor, target: Tensor) -> Tensor:
     return 1.0 - torch.as_tensor(similarity(image.float(), target.float(), data_range=1.0, betas=betas))
 
 
+def carry_loss(flow: Tensor, points: Tensor, origins: Tensor, heard: Tensor) -> Tensor:
+    """How far from the first frame's landmarks the flow takes the pixels at the drawn frame's: a mean, in pixels.
+
+    The picture's error says little about where a mouth should go while it is far from there; the landmarks do.
+
+    Args:
+        flow: ``(N, 2, 128, 128)``.
+        points: ``(N, 478, 2)``, (x, y) in pixels, of the frames as they were.
+        origins: the same, of their first frames.
+        heard: ``(N,)`` 1 where the latent came from q(z|a): nothing is asked about the eyes there.
+    """
+    grid = (points * (2.0 / (SQUARE - 1)) - 1.0)[:, :, None]
+    taken = F.grid_sample(flow, grid, padding_mode="border", align_corners=True)[..., 0].transpose(1, 2)
+    off = F.smooth_l1_loss(taken, origins - points, beta=0.5, reduction="none").mean(-1)
+    x, y = torch.tensor(mean_face()).to(points).unbind(-1)
+    rows, columns = EYES
+    eyes = (x >= columns.start) & (x < columns.stop) & (y >= rows.start) & (y < rows.stop)
+    known = 1.0 - eyes.to(off) * heard[:, None]
+    return (off * known).sum() / known.sum()
+
+
 def picture_loss(image: Tensor, target: Tensor, heard: Tensor, weights: LossConfig) -> dict[str, Tensor]:
     """The terms of a batch's pictures.
 
@@ -76,7 +98,8 @@ def picture_loss(image: Tensor, target: Tensor, heard: Tensor, weights: LossConf
     if weights.kind == "ms-ssim":
         terms["structure"] = structure_gap(torch.lerp(target, image, known), target)
         whole = _STRUCTURE_SCALE * terms["structure"]
-    loss = whole + weights.mouth * error[:, :, *MOUTH].mean() + weights.eyes * error[:, :, *EYES].mean()
+    loss = weights.square * whole + weights.mouth * error[:, :, *MOUTH].mean()
+    loss = loss + weights.eyes * error[:, :, *EYES].mean()
     if weights.gradient:
         across = torch.diff(difference, dim=-1).abs().mean() + torch.diff(difference, dim=-2).abs().mean()
         terms["gradient"] = across

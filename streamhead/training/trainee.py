@@ -22,7 +22,7 @@ from streamhead.model.objective import latent_cost
 from streamhead.training.batches import Batch, BatchSource
 from streamhead.training.config import LossConfig
 from streamhead.training.geometry import MEASURES, MOUTH_MEASURES
-from streamhead.training.picture_loss import picture_loss
+from streamhead.training.picture_loss import carry_loss, picture_loss
 
 __all__ = ["Imagined", "StochasticTrainee", "Trainee"]
 
@@ -82,8 +82,13 @@ class Trainee(nn.Module, ABC, Generic[N]):
         image = update.apply(batch.reference.repeat_interleave(decoded, 0))
         target = batch.targets.flatten(0, 1)
 
-        terms = picture_loss(image, target, batch.heard.repeat_interleave(decoded), weights)
+        heard = batch.heard.repeat_interleave(decoded)
+        terms = picture_loss(image, target, heard, weights)
         loss = terms.pop("picture")
+        if weights.carry:
+            origins = batch.origins.repeat_interleave(decoded, 0)
+            terms["carry"] = carry_loss(update.flow, batch.points.flatten(0, 1), origins, heard)
+            loss = loss + weights.carry * terms["carry"]
         for name, term in imagined.terms.items():
             terms[name] = term
             loss = loss + imagined.weights[name] * term
