@@ -30,6 +30,7 @@ from scipy.stats import linregress, t
 
 from streamhead.assets import default_speech
 from streamhead.audio.files import load_audio
+from streamhead.audio.frontend import analyse
 from streamhead.audio.resample import as_float_mono, resample
 from streamhead.errors import DataError, StreamheadError
 from streamhead.evaluation.figures import strip
@@ -43,6 +44,7 @@ from streamhead.face.compositor import letterbox
 from streamhead.face.landmarks import LandmarkFinder
 from streamhead.face.portrait import Portrait
 from streamhead.model.checkpoint import shipped_weights
+from streamhead.stream.life import Life, LifeState
 from streamhead.stream.session import Session
 from streamhead.stream.talking_head import TalkingHead, load
 from streamhead.timebase import FPS, HOP, SAMPLE_RATE
@@ -58,8 +60,6 @@ EMBEDDED_EVERY: Final = 5
 """Of so many squares that are drawn, one is embedded."""
 QUIET: Final = FPS
 """Frames of silence after which the face is at rest."""
-SHOWN_AT: Final = 1.16
-"""Second of each minute that the picture shows: where the default speech opens the mouth widest."""
 COLUMNS: Final = {
     "identity": ("likeness", 4),
     "sharpness": ("lip sharpness", 3),
@@ -70,7 +70,9 @@ COLUMNS: Final = {
     "y": ("head y, px", 2),
     "roll": ("head roll, degrees", 2),
     "blinks": ("blinks", 0),
+    "beyond": ("blinks beyond life's", 0),
 }
+PANELS: Final = [key for key in COLUMNS if key != "moved"]
 
 TEXT: Final = """\
 Weights `{digest}`, seed {seed}, temperature 1, coherence 0.9, the default portrait, CPU, one thread. Each minute has
@@ -92,7 +94,8 @@ MEANING: Final = """
 - **Lips at rest**: their distance after a second of silence, pixels of the square. **Mouth at rest**: mean difference
   of its mean picture then from the first minute's; the gate holds a mouth in silence, so this asks whether it does.
 - **Head**: mean shift of the square's middle and mean roll against the portrait, from landmarks. **Blinks**: dips of
-  the lids in the portrait, the model's own and the living head's, in a minute."""
+  the lids in the portrait, in a minute: those that the living head draws from its seed, which chance may thin out, and
+  **beyond** them the model's own."""
 
 
 def programme(prepared: Path | None) -> NDArray[np.float32]:
@@ -155,6 +158,8 @@ class Judge:
     finder: LandmarkFinder
     identity: Identity
     rest: NDArray[np.float64] | None = None
+    widest: int = 0
+    """Which picture of the last minute has the mouth open widest."""
 
     def __post_init__(self) -> None:
         fitted = letterbox(self.portrait.image, VIEW)
@@ -168,6 +173,7 @@ class Judge:
         resting = square.resting
         points = find_landmarks(np.stack(square.pictures), self.finder)
         opening = mouth_opening(points)
+        self.widest = int(opening.argmax())
         mean = np.mean([square.pictures[i] for i in np.flatnonzero(resting)], axis=0, dtype=np.float64)
         if self.rest is None:
             self.rest = mean
@@ -229,8 +235,7 @@ class Work:
     def keep(self, minute: int, row: Row, sessions: tuple[Session, Session], judge: Judge, seen: Seen) -> None:
         assert judge.rest is not None
         np.save(self.folder / "rest.npy", judge.rest)
-        talk = int(np.searchsorted(seen.frames, (60 * (minute - 1) + SHOWN_AT) * FPS)) % len(seen.frames)
-        pair = [seen.pictures[talk], seen.pictures[int(np.flatnonzero(seen.resting)[-1])]]
+        pair = [seen.pictures[judge.widest], seen.pictures[int(np.flatnonzero(seen.resting)[-1])]]
         Image.fromarray(np.concatenate(pair)).save(self.folder / f"{minute:03}.png")
         for name, session in zip(("square", "view"), sessions, strict=True):
             (self.folder / f"{minute:03}.{name}").write_bytes(session.snapshot())
@@ -254,6 +259,19 @@ def stream(head: TalkingHead, sound: NDArray[np.float32], minutes: int, seed: in
             square, view = watch(sessions[0], sound, SQUARE_EVERY), watch(sessions[1], sound, VIEW_EVERY)
             work.keep(minute, judge.measure(square, view), sessions, judge, square)
             yield minute
+
+
+def living(sound: NDArray[np.float32], minutes: int, seed: int) -> list[int]:
+    """Blinks that the living head draws in each minute, whatever the model does."""
+    life, state, counts = Life(seed), LifeState(), []
+    speech = analyse(sound)
+    for minute in range(minutes):
+        count = 0
+        for t, spoken in enumerate(speech, minute * len(speech)):
+            state = life.step(t, state, bool(spoken))
+            count += state.blink == 0
+        counts.append(count)
+    return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +333,7 @@ def draw(rows: list[Row], trends: dict[str, Trend], work: Work, path: Path) -> N
     rest = {"speaking": pictures[:, :SIZE], "at rest": pictures[:, SIZE:]}
     sheet = strip(rest, range(len(shown)), [f"minute {minute}" for minute in shown])
     figure, axes = plt.subplot_mosaic(
-        [["sheet"] * 3, *(list(COLUMNS)[i : i + 3] for i in range(0, len(COLUMNS), 3))],
+        [["sheet"] * 3, *(PANELS[i : i + 3] for i in range(0, len(PANELS), 3))],
         figsize=(12, 11),
         layout="constrained",
         height_ratios=[2, 1, 1, 1],
@@ -323,14 +341,12 @@ def draw(rows: list[Row], trends: dict[str, Trend], work: Work, path: Path) -> N
     axes["sheet"].imshow(np.asarray(sheet))
     axes["sheet"].axis("off")
     minutes = np.arange(1, len(rows) + 1)
-    for key, (title, _) in COLUMNS.items():
-        axis = axes[key]
+    for key in PANELS:
+        axis, trend = axes[key], trends[key]
         axis.plot(minutes, [row[key] for row in rows], ".-", linewidth=0.8)
-        if key in trends:
-            trend = trends[key]
-            middle = (minutes - minutes.mean()) / max(1, len(rows) - 1)
-            axis.plot(minutes, trend.mean + trend.change * middle, "--", linewidth=1)
-        axis.set_title(title, fontsize=9)
+        middle = (minutes - minutes.mean()) / (len(rows) - 1)
+        axis.plot(minutes, trend.mean + trend.change * middle, "--", linewidth=1)
+        axis.set_title(COLUMNS[key][0], fontsize=9)
         low, high = axis.get_ylim()
         if low > 0 and (high - low) < 0.2 * high:  # a change is to be seen against the measure's own size
             axis.set_ylim(0.8 * high, 1.05 * high)
@@ -359,8 +375,9 @@ def main(
             task = bar.add_task("", total=minutes)
             for done in stream(head, sound, minutes, seed, kept):
                 bar.update(task, completed=done)
-        rows = kept.rows()[:minutes]
-        trends = {key: Trend.of(rows, key) for key in COLUMNS if key != "moved"}
+        own = living(sound, minutes, seed)
+        rows = [{**row, "beyond": row["blinks"] - drawn} for row, drawn in zip(kept.rows(), own, strict=False)]
+        trends = {key: Trend.of(rows, key) for key in PANELS}
         given = " ".join(["scripts/measure_long_stream.py --work WORK", f"--minutes {minutes}"])
         given += " --prepared PREPARED" if prepared else ""
         [path] = write_texts(out, {"long-stream.md": markdown(rows, trends, facts, given)})

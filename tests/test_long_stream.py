@@ -62,7 +62,8 @@ def test_a_stream_goes_on_where_it_was(script: ModuleType, tmp_path: Path) -> No
         assert row["rest"] < 3 and row["moved"] < 0.5 and max(abs(row["x"]), abs(row["y"])) < 3
     assert rows[0] != {**rows[1], "minute": 1}
     facts = {"seed": 1, "weights": head.engine.header.sha256, "sound": "speech"}
-    trends = {key: script.Trend.of(rows, key) for key in script.COLUMNS if key != "moved"}
+    rows = [{**row, "beyond": row["blinks"] - n} for row, n in zip(rows, script.living(sound, 3, 1), strict=True)]
+    trends = {key: script.Trend.of(rows, key) for key in script.PANELS}
     text = script.markdown(rows, trends, facts, "command")
     assert text.count("| likeness |") == 2 and "| 3 | " in text
     script.draw(rows, trends, straight, tmp_path / "out.png")
