@@ -267,8 +267,8 @@ def living(sound: NDArray[np.float32], minutes: int, seed: int) -> list[int]:
     speech = analyse(sound)
     for minute in range(minutes):
         count = 0
-        for t, spoken in enumerate(speech, minute * len(speech)):
-            state = life.step(t, state, bool(spoken))
+        for number, spoken in enumerate(speech, minute * len(speech)):
+            state = life.step(number, state, bool(spoken))
             count += state.blink == 0
         counts.append(count)
     return counts
