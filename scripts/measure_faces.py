@@ -4,7 +4,6 @@
     .venv/bin/python scripts/make_sheet_faces.py ../shared/data/grid FACES
     .venv/bin/python scripts/measure_faces.py FACES --sheet docs/images/faces.jpg
     .venv/bin/python scripts/measure_faces.py --prepared PREPARED
-    .venv/bin/python scripts/measure_faces.py --minutes 10
 
 The first 3.6 seconds of the default speech, seed 1, default temperature, ``still``, 1280x720. Beside the pictures in
 FACES come the default portrait and scikit-image's astronaut (NASA, public domain). Tables go to standard output as
@@ -30,16 +29,13 @@ from skimage import data
 
 import streamhead
 from streamhead.assets import default_speech
-from streamhead.audio.files import load_audio
 from streamhead.evaluation.learned_metrics import Identity
 from streamhead.face import compositor
-from streamhead.face.align import EYE_DISTANCE, MOUTH, crop, transform_points
+from streamhead.face.align import crop, transform_points
 from streamhead.face.compositor import letterbox, window
 from streamhead.face.landmarks import LandmarkFinder
 from streamhead.face.portrait import Portrait
-from streamhead.stream.life import Life, LifeState
 from streamhead.stream.talking_head import TalkingHead
-from streamhead.timebase import FPS
 
 Picture = NDArray[np.uint8]
 Points = NDArray[np.floating[Any]]
@@ -229,39 +225,6 @@ def real_clips(prepared: Path) -> None:
     print("| mean | {} | {:.3f} | {:.3f} | {:.2f} | {:.2f} |".format(len(table), *np.mean(table, 0)))
 
 
-def long_stream(minutes: float) -> None:
-    """Is the rest pose after a long stream where it began?"""
-    speech, rate = load_audio(default_speech())
-    speech = speech if speech.ndim == 1 else speech.mean(1)
-    quiet = np.zeros(4 * rate, np.float32)
-    turns = max(1, round(minutes * 60 / ((len(speech) + len(quiet)) / rate)))
-    head = streamhead.load(device="cpu")
-    session = head.session(SEED, view="face")
-    life, state, poses, squares = Life(SEED), LifeState(), [], []
-    for piece in (quiet, *(speech, quiet) * turns):
-        for start in range(0, len(piece), rate):
-            session.push(piece[start : start + rate], rate)
-            for frame in session.frames():
-                state = life.step(len(poses), state, frame.speech)
-                pose = life.pose(len(poses), state)
-                poses.append((pose.roll, *pose.shift, *pose.turn))
-                squares.append(frame.image)
-                squares[:-50] = squares[:-50][:100]  # the first silence, and the last two seconds
-    held, minute = np.array(poses), 60 * FPS
-    first, last = (np.mean(part, axis=0, dtype=np.float64) for part in (squares[25:75], squares[-50:]))
-    with LandmarkFinder(1) as finder:
-        points = [finder.find(part.round().astype(np.uint8))[0] for part in (first, last)]
-    moved = np.linalg.norm(points[0] - points[1], axis=1)
-    lips_apart = [mouth(part)[0] * EYE_DISTANCE for part in points]
-    print(f"{len(poses)} frames, {len(poses) / minute:.1f} minutes; mean of 50 frames of silence, first against last:")
-    print(f"square {np.abs(first - last).mean():.2f} grey levels, mouth {np.abs(first - last)[MOUTH].mean():.2f}")
-    print(f"landmarks {moved.mean():.2f} px of 128 (most {moved.max():.2f})")
-    print(f"lips apart {lips_apart[0]:.2f} px, {lips_apart[1]:.2f} px")
-    for name, part in (("first minute", held[:minute]), ("last minute", held[-minute:]), ("all", held)):
-        mean, most = part.mean(0).round(2).tolist(), np.abs(part).max(0).round(2).tolist()
-        print(f"{name}: roll, shift, turn: mean {mean}, most {most}")
-
-
 def main() -> None:
     """Whatever is asked for."""
     parser = argparse.ArgumentParser(description="Measure the shipped head on many faces.")
@@ -269,7 +232,6 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="JPEG of all faces in five shapes")
     parser.add_argument("--fine", type=float, help="another strength of the compositor's fine sampling (0: bilinear)")
     parser.add_argument("--prepared", type=Path, help="prepared GRID: likeness and flicker against real frames")
-    parser.add_argument("--minutes", type=float, help="a stream of this length: does the rest pose wander")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.fine is not None:
@@ -278,8 +240,6 @@ def main() -> None:
         faces(arguments.faces, arguments.sheet)
     if arguments.prepared is not None:
         real_clips(arguments.prepared)
-    if arguments.minutes is not None:
-        long_stream(arguments.minutes)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,8 @@ def draw_face(gap: float) -> np.ndarray:
     return cv2.resize(cv2.GaussianBlur(picture, (0, 0), 3), (128, 128), interpolation=cv2.INTER_AREA)
 
 
-def _write_clip(root: Path, talker: str, name: str, split: str, seed: int) -> dict[str, object]:
+def write_clip(root: Path, talker: str, name: str, split: str, seed: int) -> dict[str, object]:
+    """One prepared clip; gives its row of the manifest."""
     rng = np.random.default_rng(seed)
     gaps = np.concatenate([[0.0], rng.uniform(0, 6, FRAMES - 1)])
     folder = root / talker / name
@@ -74,7 +75,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two talkers in ``test``: a with two clips, b with one; and one of a's in ``train``."""
     root = tmp_path_factory.mktemp("prepared")
     clips = [("a", "one", "test"), ("a", "two", "test"), ("b", "one", "test"), ("a", "old", "train")]
-    rows = [_write_clip(root, *clip, seed) for seed, clip in enumerate(clips)]
+    rows = [write_clip(root, *clip, seed) for seed, clip in enumerate(clips)]
     (root / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return root
 

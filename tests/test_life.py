@@ -148,7 +148,7 @@ def test_still_is_still() -> None:
 
 @pytest.mark.slow
 def test_after_a_minute_of_talk_the_mouth_rests_where_it_rested_at_first() -> None:
-    """By the shipped weights: ten minutes are measured by scripts/measure_faces.py --minutes 10."""
+    """By the shipped weights: half an hour is measured by scripts/measure_long_stream.py."""
     talker = streamhead.load(device="cpu")
     talk, rate = load_audio(default_speech())
     quiet = np.zeros((3 * rate, *talk.shape[1:]), np.float32)

@@ -13,6 +13,7 @@ import pytest
 
 import streamhead
 from streamhead.errors import StreamheadError
+from streamhead.model.checkpoint import read_header, shipped_weights
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"aiohttp", "aiortc", "av", "cv2", "mediapipe", "numpy", "pyvirtualcam", "scipy", "sounddevice", "torch"}
@@ -60,9 +61,19 @@ def test_one_version_everywhere() -> None:
 
 def test_typed_and_complete() -> None:
     package = resources.files("streamhead")
-    assets = ("assets/portrait.jpg", "assets/portrait.json", "assets/speech.ogg", "weights/call.safetensors")
+    assets = ("assets/portrait.jpg", "assets/portrait.json", "assets/speech.ogg")
     for name in ("py.typed", "face/mean_face.npy", *assets):
         assert package.joinpath(name).is_file(), name
+
+
+@pytest.mark.parametrize("name", ["call", "paper-thin"])
+def test_shipped_weights_are_small_and_have_a_card(name: str) -> None:
+    path = shipped_weights(name)
+    assert path.stat().st_size <= 16_000_000
+    header = read_header(path)
+    assert header.network.preset == name and header.steps > 0 and "GRID" in header.data
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert all(word in card for word in ("3625687", "CC BY 4.0", "**Limits.**", "**Use.**", "**Training.**"))
 
 
 def test_the_lock_pins_every_dependency_within_its_range() -> None:

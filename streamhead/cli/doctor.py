@@ -78,9 +78,9 @@ def _torch() -> Finding:
 def _weights() -> Finding:
     from streamhead.model.checkpoint import read_header, shipped_weights
 
-    path = shipped_weights("call")
-    header = read_header(path)
-    return Finding("ok", f"{path.name}, {path.stat().st_size / 1e6:.1f} MB, {header.steps} steps, hash right")
+    paths = [shipped_weights(preset) for preset in ("call", "paper-thin")]
+    said = [f"{path.name}, {path.stat().st_size / 1e6:.1f} MB, {read_header(path).steps} steps" for path in paths]
+    return Finding("ok", f"{'; '.join(said)}; hashes right")
 
 
 def _face_and_voice() -> Finding:

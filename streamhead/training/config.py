@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from streamhead.errors import DataError
 from streamhead.model.config import NetworkConfig, preset
 
-__all__ = ["DataConfig", "LossConfig", "OptimiserConfig", "TrainingConfig", "read_config"]
+__all__ = ["DataConfig", "LossConfig", "OptimiserConfig", "TrainingConfig", "parse_config", "read_config"]
 
 
 class _Section(BaseModel):
@@ -46,6 +46,9 @@ class DataConfig(_Section):
 class LossConfig(_Section):
     """Eq. 2 and what ``call`` adds to it."""
 
+    kind: Literal["mse", "l1", "ms-ssim"] = "mse"
+    """What a picture's error is: squared, absolute, or, of the whole square, its lack of multi-scale structural
+    similarity (the regions' own terms stay squared); see :mod:`streamhead.training.picture_loss`."""
     kl: float = 1e-4
     """beta of eq. 2, against the mean squared error a pixel."""
     square: float = 1.0
@@ -113,14 +116,25 @@ def read_config(path: Path, **overrides: Any) -> TrainingConfig:
         DataError: the file is missing, is no TOML, or a field is unknown or out of range.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(
             f"cannot read {path}: {error.strerror}; give a training config such as scripts/recipes/call.toml"
         ) from error
+    return parse_config(text, str(path), **overrides)
+
+
+def parse_config(text: str, name: str, **overrides: Any) -> TrainingConfig:
+    """As :func:`read_config`, of a file's text; ``name`` is what errors call it.
+
+    Raises:
+        DataError: the text is no TOML, or a field is unknown or out of range.
+    """
+    try:
+        raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise DataError(
-            f"{path} is not valid TOML ({error}); see scripts/recipes/call.toml for a working one"
+            f"{name} is not valid TOML ({error}); see scripts/recipes/call.toml for a working one"
         ) from error
     try:
         network = dict(raw.get("network", {}))
@@ -131,6 +145,6 @@ def read_config(path: Path, **overrides: Any) -> TrainingConfig:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{path}: {where}: {first['msg']}; mend that line") from error
+        raise DataError(f"{name}: {where}: {first['msg']}; mend that line") from error
     except ValueError as error:
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(f"{name}: {error}") from error

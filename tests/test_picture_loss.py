@@ -1,0 +1,68 @@
+"""The kinds of picture error: what they are at a known difference, and what they leave out."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from drawn_clips import draw_face
+from torch import Tensor
+
+from streamhead.face.align import EYES
+from streamhead.training.config import LossConfig
+from streamhead.training.picture_loss import picture_loss, structure_gap
+
+KINDS = ("mse", "l1", "ms-ssim")
+
+
+def _face(gap: float = 0.0) -> Tensor:
+    return torch.from_numpy(draw_face(gap)).permute(2, 0, 1)[None].float() / 255
+
+
+def _loss(image: Tensor, target: Tensor, kind: str, heard: float = 0.0) -> Tensor:
+    return picture_loss(image, target, torch.tensor([heard]), LossConfig(kind=kind))["picture"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_against_the_gradient_helps(kind: str) -> None:
+    target = _face(5.0)
+    assert float(_loss(target, target, kind)) == pytest.approx(0, abs=1e-6)
+    image = _face(0.0).requires_grad_()
+    loss = _loss(image, target, kind)
+    loss.backward()
+    assert image.grad is not None and torch.isfinite(image.grad).all()
+    nearer = image.detach() - 1e-3 * image.grad / image.grad.abs().max()
+    assert float(_loss(nearer, target, kind)) < float(loss.detach())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_heard_eyes_are_left_out(kind: str) -> None:
+    target = _face()
+    image = target.clone()
+    image[:, :, *EYES] = 0.5
+    assert float(_loss(image, target, kind, heard=1.0)) == pytest.approx(0, abs=1e-6)
+    assert float(_loss(image, target, kind)) > 1e-4
+
+
+def test_errors_of_a_twentieth_pull_alike() -> None:
+    target = torch.full((1, 3, 128, 128), 0.5)
+    pulls = []
+    for kind in ("mse", "l1"):
+        image = (target + 0.05).requires_grad_()
+        _loss(image, target, kind).backward()
+        assert image.grad is not None
+        pulls.append(float(image.grad.sum()))
+    assert pulls[0] == pytest.approx(pulls[1]) == pytest.approx(0.1)
+
+
+def test_structure_minds_blur_more_than_light() -> None:
+    face = draw_face(4.0)
+    blurred = cv2.GaussianBlur(face, (0, 0), 3).astype(np.float32)
+    squared = float(((blurred - face) ** 2).mean())
+    lighter = face.astype(np.float32) - np.sqrt(squared)
+    gaps = [
+        float(structure_gap(torch.from_numpy(one).permute(2, 0, 1)[None] / 255, _face(4.0)))
+        for one in (blurred, lighter)
+    ]
+    assert 0 < gaps[1] < gaps[0] / 3 < 0.3
