@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,7 @@ def test_an_interrupt_is_exit_130(tmp_path: Path) -> None:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         with recipe.open("w"):
             process.send_signal(signal.SIGINT)
+            time.sleep(1)  # any of its threads may take the signal, and must have done so before the read ends
         # Shut by now: a signal that comes just before a read does not end it.
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
