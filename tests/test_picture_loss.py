@@ -1,4 +1,4 @@
-"""The kinds of picture error: what they are at a known difference, and what they leave out."""
+"""What pictures are judged by: errors at a known difference, what they leave out, and where the flow should go."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from drawn_clips import draw_face
 from torch import Tensor
 
-from streamhead.face.align import EYES
+from streamhead.face.align import EYES, mean_face
 from streamhead.training.config import LossConfig
-from streamhead.training.picture_loss import picture_loss, structure_gap
+from streamhead.training.picture_loss import carry_loss, picture_loss, structure_gap
 
 KINDS = ("mse", "l1", "ms-ssim")
 
@@ -66,3 +66,16 @@ def test_structure_minds_blur_more_than_light() -> None:
         for one in (blurred, lighter)
     ]
     assert 0 < gaps[1] < gaps[0] / 3 < 0.3
+
+
+def test_flow_is_held_to_the_landmarks() -> None:
+    points = torch.tensor(mean_face())[None]
+    shift = torch.tensor((3.0, -2.0))
+    right = shift[None, :, None, None].expand(1, 2, 128, 128)
+    none, heard = torch.zeros(1), torch.ones(1)
+    assert carry_loss(right, points, points + shift, none) < 1e-6
+    assert carry_loss(-right, points, points + shift, none) == pytest.approx((6 + 4) / 2 - 0.25, abs=1e-3)
+    # What the eyes do is not in the sound: only there may the flow of a heard frame be anything.
+    blind = right.clone()
+    blind[:, :, 37:63, 27:101] = 40.0
+    assert carry_loss(blind, points, points + shift, heard) < 1e-3 < carry_loss(blind, points, points + shift, none)

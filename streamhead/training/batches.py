@@ -225,6 +225,7 @@ class BatchSource:
         lead = int(np.clip(spoken[0] if len(spoken) else total, 1, 12))
         tail = int(np.clip(total - 1 - spoken[-1] if len(spoken) else total, 1, 12))
         numbers = _reflect(total, start, span, lead, tail)
+        # Without a share nothing is drawn, so that batches of such recipes stay what they were.
         altered = data.augment_picture and (not data.plain_share or rng.random() >= data.plain_share)
         look = draw_look(rng) if altered else plain_look()
         first = int(rng.integers(total))
