@@ -178,6 +178,8 @@ def train(
     ema = Ema(network, config.optimiser.ema)
     first = folder.load(model, ema, optimiser) if folder.state.is_file() else 0
     # Of the audio nets of the unimodal model, nothing is trained.
+    if config.compiled:
+        model.compile()  # in place: names of parameters, and so run folders, stay what they are
     wrapped = (
         DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=config.network.deaf)
         if world > 1

@@ -20,7 +20,18 @@ from playwright.async_api import Page, Route
 
 from streamhead.timebase import FPS
 
-__all__ = ["ADDED", "Alternating", "Observed", "connect", "observe", "open_probe", "paint", "tone_onsets", "tones"]
+__all__ = [
+    "ADDED",
+    "Alternating",
+    "Observed",
+    "connect",
+    "observe",
+    "open_probe",
+    "paint",
+    "read",
+    "tone_onsets",
+    "tones",
+]
 
 BITS, CELL = 16, 40  # cells in one row from the top left corner, pixels each
 RATE = 48_000
@@ -114,6 +125,12 @@ def paint(image: np.ndarray, number: int) -> None:
     """Write a frame's number into the top of ``(height, width, 3)`` uint8, in place."""
     for bit in range(BITS):
         image[:CELL, bit * CELL : (bit + 1) * CELL] = 255 if number >> (BITS - 1 - bit) & 1 else 0
+
+
+def read(grey: np.ndarray) -> int:
+    """The number in ``(height, width)`` luma of which every fourth row and column was kept."""
+    cells = grey[CELL // 8, CELL // 8 :: CELL // 4][:BITS] > 127
+    return int("".join(map(str, cells.astype(int))), 2)
 
 
 def tones(seconds: float, seed: int = 0) -> np.ndarray:

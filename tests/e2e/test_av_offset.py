@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,20 +17,14 @@ import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection
 from aiortc.mediastreams import MediaStreamTrack
 from av import AudioFrame, VideoFrame
+from e2e.av_offset import DRIFTS, LONG, SECONDS, SETTLING, drift, numbered
 from e2e.av_probe import ADDED, RATE, Alternating, connect, observe, open_probe, paint, tone_onsets, tones
 from e2e.chromium import Chromium
 from playwright.async_api import Page
 
 import streamhead
-from streamhead.audio.resample import as_float_mono
 from streamhead.output.webrtc import TalkingHeadTrack
-from streamhead.stream.session import Session
-from streamhead.timebase import FPS, HOP
-
-SECONDS = float(os.environ.get("STREAMHEAD_E2E_SECONDS", "10"))
-LONG = SECONDS >= 60
-DRIFTS = SECONDS >= 600
-SETTLING = 3  # s, and tones, at the start of a connection that are not judged
+from streamhead.timebase import FPS
 
 
 class _Clock:
@@ -105,12 +98,6 @@ async def _seen_by_chromium(audio: MediaStreamTrack, video: MediaStreamTrack) ->
             await pc.close()
 
 
-def _drift(at: np.ndarray, offset: np.ndarray) -> float:
-    """From the first minute to the last, or the first fifth to the last of what is shorter."""
-    span = min(60.0, (at[-1] - at[0]) / 5)
-    return float(offset[at > at[-1] - span].mean() - offset[at < at[0] + span].mean())
-
-
 async def _measure(
     page: Page, clock: _Clock, audio: Alternating, onsets: Callable[[], list[int]], name: str
 ) -> tuple[np.ndarray, float]:
@@ -120,7 +107,7 @@ async def _measure(
     """
     await asyncio.sleep(SETTLING + SECONDS)
     clock.judge()
-    until, straight, delayed, drift = time.monotonic() + 45, np.zeros(0), np.zeros(0), np.nan
+    until, straight, delayed, change = time.monotonic() + 45, np.zeros(0), np.zeros(0), np.nan
     while (
         min(len(straight), len(delayed)) < 3 and time.monotonic() < until
     ):  # what a busy machine leaves out is made up
@@ -132,7 +119,8 @@ async def _measure(
         tone, offset = seen.offsets(begun).T
         late = audio.late(begun)[tone.astype(int)]
         straight, delayed = (1e3 * offset[(tone >= SETTLING) & (late == way)] for way in (0, 1))  # a second apart
-        drift = _drift(begun[tone[(tone >= SETTLING) & (late == 0)].astype(int)], straight) if len(straight) else np.nan
+        if len(straight):
+            change = drift(begun[tone[(tone >= SETTLING) & (late == 0)].astype(int)], straight)
     clock.judge()
     assert len(straight) and len(delayed), f"{len(seen.heard)} tones heard, {len(seen.shown)} frames seen"
     figures = {
@@ -140,7 +128,7 @@ async def _measure(
         "offset_ms_mean": round(float(straight.mean()), 1),
         "offset_ms_sd": round(float(straight.std()), 1),
         "abs_offset_ms_p95": round(float(np.percentile(np.abs(straight), 95)), 1),
-        "drift_ms": round(drift, 1),
+        "drift_ms": round(change, 1),
         "read_for_100_ms_added": round(float(np.median(straight) - np.median(delayed)), 1),
         "inlet_ms": round(1e3 * seen.inlet, 1),
         "output_latency_ms": round(1e3 * seen.latency, 1),
@@ -149,7 +137,7 @@ async def _measure(
     print(name, json.dumps(figures))
     assert np.median(straight) - np.median(delayed) == pytest.approx(20 * ADDED, abs=30)
     assert abs(np.median(straight)) < 100
-    return straight, drift
+    return straight, change
 
 
 @pytest.mark.timeout(SECONDS + 180)
@@ -161,38 +149,18 @@ async def test_two_tracks_sent_in_step() -> None:
         await _measure(page, clock, audio, lambda: tone_onsets(sound), "in step")
 
 
-def _numbered(session: Session) -> list[np.ndarray]:
-    """Make a session write each frame's number into it; returns the sound it hears from now on, ``(n,)`` each."""
-    step, push = session.step, session.push
-    heard: list[np.ndarray] = []
-
-    async def numbered_step(skip: int = 0) -> streamhead.Frame | None:
-        frame = await step(skip)
-        if frame is not None:
-            paint(frame.image, frame.pts // HOP)
-        return frame
-
-    def noted_push(pcm: np.ndarray, sample_rate: int) -> None:
-        assert sample_rate == RATE
-        heard.append(as_float_mono(np.asarray(pcm)))
-        push(pcm, sample_rate)
-
-    session.step, session.push = numbered_step, noted_push  # type: ignore[method-assign, assignment]
-    return heard
-
-
 @pytest.mark.timeout(SECONDS + 180)
 async def test_a_talking_head() -> None:
     """What a session heard at a frame's pts is heard when that frame is seen."""
     head = await asyncio.to_thread(streamhead.load, own_process=True)
     session = head.session(size=(640, 360))
-    heard = _numbered(session)
+    heard = numbered(session)
     clock = _Clock()
     track = TalkingHeadTrack(session, _Tones(tones(SECONDS + 60), clock))
     audio = Alternating(track.audio)
     try:
         async with _seen_by_chromium(audio, track) as page:
-            straight, drift = await _measure(
+            straight, change = await _measure(
                 page, clock, audio, lambda: tone_onsets(np.concatenate(heard)), "talking head"
             )
     finally:
@@ -201,4 +169,4 @@ async def test_a_talking_head() -> None:
     if LONG:  # the release check has a machine to itself
         assert abs(straight.mean()) <= 40
         assert np.percentile(np.abs(straight), 95) <= 80
-        assert abs(drift) <= 10 or not DRIFTS
+        assert abs(change) <= 10 or not DRIFTS
