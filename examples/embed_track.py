@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """The head in an aiortc program of your own: python examples/embed_track.py, then open http://127.0.0.1:8081."""
 
+import os
+
 from aiohttp import web
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
@@ -36,4 +38,4 @@ app = web.Application()
 app.add_routes([web.get("/", page), web.post("/offer", offer)])
 
 if __name__ == "__main__":
-    web.run_app(app, host="127.0.0.1", port=8081)
+    web.run_app(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8081")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import pytest
 from aiohttp import ClientError, ClientSession
 from aiortc import RTCSessionDescription
 from calls import RATE
+from e2e.serving import free_port
 from servers import new_caller, offer, until
 from sounds import speech
 
@@ -68,31 +70,34 @@ def test_an_agent_that_is_interrupted(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def embedding() -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen([sys.executable, str(EXAMPLES / "embed_track.py")])
+def embedding() -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    port = free_port()
+    command = [sys.executable, str(EXAMPLES / "embed_track.py")]
+    process = subprocess.Popen(command, env={**os.environ, "PORT": str(port)})
     try:
-        yield process
+        yield process, f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(60)
 
 
-async def test_a_track_of_ones_own(embedding: subprocess.Popen[bytes]) -> None:
+async def test_a_track_of_ones_own(embedding: tuple[subprocess.Popen[bytes], str]) -> None:
+    process, address = embedding
     caller = new_caller(speech(2.0, RATE))
     try:
         async with ClientSession() as client:
             sdp, end = await offer(caller.pc), time.monotonic() + 60
             while True:
                 try:
-                    async with client.post("http://127.0.0.1:8081/offer", json={"sdp": sdp, "type": "offer"}) as answer:
+                    async with client.post(f"{address}/offer", json={"sdp": sdp, "type": "offer"}) as answer:
                         given = await answer.json()
                     break
                 except ClientError:
-                    assert embedding.poll() is None and time.monotonic() < end
+                    assert process.poll() is None and time.monotonic() < end
                     await asyncio.sleep(0.2)
             await caller.pc.setRemoteDescription(RTCSessionDescription(given["sdp"], given["type"]))
             await until(lambda: len(caller.received.video) > 5 and len(caller.received.audio) > 5)
-            async with client.get("http://127.0.0.1:8081/") as page:
+            async with client.get(f"{address}/") as page:
                 assert "video" in await page.text()
     finally:
         await caller.close()
