@@ -41,7 +41,12 @@ class FrameIndependentNetwork(Network):
         return NetworkState(none, none, reference.code)
 
     def step(
-        self, patch: Tensor, eps: Tensor, temperature: Tensor | float, state: NetworkState
+        self,
+        patch: Tensor,
+        eps: Tensor,
+        temperature: Tensor | float,
+        state: NetworkState,
+        drive: Tensor | float = 1.0,
     ) -> tuple[Tensor, Gaussian, NetworkState]:
         """See :meth:`Network.step`; noise plays no part, and the state never changes."""
         code = self.mix(patch, state.code)

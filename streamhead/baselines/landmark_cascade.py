@@ -98,7 +98,12 @@ class LandmarkCascadeNetwork(Network):
         return NetworkState(self.listener.initial_state(batch, device), LSTMState.none(batch, device), reference.code)
 
     def step(
-        self, patch: Tensor, eps: Tensor, temperature: Tensor | float, state: NetworkState
+        self,
+        patch: Tensor,
+        eps: Tensor,
+        temperature: Tensor | float,
+        state: NetworkState,
+        drive: Tensor | float = 1.0,
     ) -> tuple[Tensor, Gaussian, NetworkState]:
         """See :meth:`Network.step`; noise plays no part."""
         heard, audio = self.listen(patch.unsqueeze(1), state.audio)

@@ -12,11 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from streamhead.assets import default_speech
-from streamhead.audio.features import feature_spec
-from streamhead.audio.files import load_audio
-from streamhead.audio.frontend import AudioFrontEnd, analyse
-from streamhead.audio.resample import as_float_mono, resample
+from streamhead.audio.frontend import analyse
 from streamhead.evaluation.sync import find_landmarks, mouth_opening
 from streamhead.face.align import SIZE
 from streamhead.face.compositor import Compositor
@@ -25,7 +21,8 @@ from streamhead.face.portrait import Portrait
 from streamhead.model.face_update import FaceUpdate
 from streamhead.stream.easel import Order, Row
 from streamhead.stream.engine import Engine, join
-from streamhead.timebase import HOP, SAMPLE_RATE
+from streamhead.stream.model_speech import model_speech
+from streamhead.timebase import HOP
 
 __all__ = ["Puppet", "loudness"]
 
@@ -35,7 +32,6 @@ clips no other of 54 choices (amplitude, its root, decibels; 1 to 3 frames; 2 fr
 real opening."""
 _WIDE_AT: Final = 1.5
 """Times the clip's usual level at which the mouth is as wide as it gets."""
-_MODEL_SPEECH_S: Final = 6.0
 _WIDEST: Final = 5
 
 
@@ -73,17 +69,7 @@ class Puppet:
         self._engine = engine
         self._look_ahead = config.look_ahead
         self._calm = np.zeros(config.z_size, np.float32)
-        front_end = AudioFrontEnd(
-            feature_spec(config.features, config.look_ahead), normalise=config.features == "log-mel"
-        )
-        samples, rate = load_audio(default_speech())
-        samples = resample(as_float_mono(samples), rate)[: int(_MODEL_SPEECH_S * SAMPLE_RATE) // HOP * HOP]
-        state = front_end.init_state()
-        self._patches = []
-        for hop in samples.astype(np.float32).reshape(-1, HOP):
-            heard, state = front_end.step(hop, state)
-            if heard is not None:
-                self._patches.append(heard.patch)
+        self._patches = model_speech(config)
         portrait = Portrait.default()
         compositor = self._compositor(portrait)
         drawn = [self._compose(compositor, one) for one in self._say(portrait, range(len(self._patches)))]

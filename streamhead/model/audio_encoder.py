@@ -57,14 +57,15 @@ class MfccEncoder(AudioEncoder):
 
 
 class LogMelEncoder(AudioEncoder):
-    """Convolutions along time over log-mel rows with energy; about 0.5 M multiply-adds a frame."""
+    """Convolutions along time over log-mel rows with energy; at 256 channels 4 M multiply-adds a frame."""
 
     def __init__(self, config: NetworkConfig, rows: int, dims: int) -> None:
         super().__init__(dims=dims)
-        self.first = nn.Conv1d(dims, 128, 3, padding=1)
-        self.second = nn.Conv1d(128, 128, 4, stride=2, padding=1)
-        self.third = nn.Conv1d(128, 128, 4, stride=2, padding=1)
-        self.out = nn.Linear(128 * (rows // 4), config.code_size)
+        channels = config.audio_channels
+        self.first = nn.Conv1d(dims, channels, 3, padding=1)
+        self.second = nn.Conv1d(channels, channels, 4, stride=2, padding=1)
+        self.third = nn.Conv1d(channels, channels, 4, stride=2, padding=1)
+        self.out = nn.Linear(channels * (rows // 4), config.code_size)
         for layer in (self.first, self.second, self.third):
             nn.init.kaiming_normal_(layer.weight, 0.2)
         nn.init.kaiming_normal_(self.out.weight, 1.0)

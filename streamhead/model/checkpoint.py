@@ -35,6 +35,9 @@ class Header(BaseModel):
     network: NetworkConfig
     mean_face: tuple[tuple[float, float], ...] = ()
     """The mean face the training crops were aligned to, canonical pixels."""
+    natural_opening: float = 0.0
+    """Standard deviation of the inner lips' opening of training talkers as drawn for the library's speech, in eye
+    distances; 0 where nobody measured it. See :mod:`streamhead.stream.drive`."""
     steps: int = 0
     data: str = ""
     licence: str = ""

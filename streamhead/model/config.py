@@ -38,6 +38,10 @@ class NetworkConfig(BaseModel):
     code_size: int = 128
     z_size: int = 24
     hidden_size: int = 256
+    audio_channels: int = 128
+    """Channels of the convolutions over log-mel rows."""
+    audio_hidden_size: int | None = None
+    """Cells of the LSTM of q(z|a); None: ``hidden_size``."""
     predictor_layers: int = 2
     painter_layers: int = 1
     """Convolutions of ``warp``'s painters at full resolution before the last."""
@@ -88,6 +92,8 @@ PRESETS: Final[dict[str, NetworkConfig]] = {
         look_ahead=1,
         predictor_input="reference",
         emits="face-update",
+        audio_channels=256,
+        audio_hidden_size=384,
         painter_layers=2,
         geometry_head=True,
     ),

@@ -96,7 +96,12 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def step(
-        self, patch: Tensor, eps: Tensor, temperature: Tensor | float, state: NetworkState
+        self,
+        patch: Tensor,
+        eps: Tensor,
+        temperature: Tensor | float,
+        state: NetworkState,
+        drive: Tensor | float = 1.0,
     ) -> tuple[Tensor, Gaussian, NetworkState]:
         """One frame of B streams, recurrent part: what must run even when a late frame is not drawn.
 
@@ -105,6 +110,8 @@ class Network(nn.Module, ABC):
             eps: ``(B, z)`` standard-normal noise.
             temperature: scale of the noise, a number or ``(B, 1)``.
             state: of the B streams.
+            drive: how far the latent goes from what it is at rest, a number or ``(B, 1)``; 1 as it was learnt. Only
+                where there is such a latent.
 
         Returns:
             The code of the frame ``(B, code)``, what the sound says, q(z|a) of ``(B, z)``, and the next state.
@@ -147,10 +154,12 @@ class TalkingHeadNetwork(Network):
         super().__init__(config)
         self.audio_encoder = audio_encoder(config)
         certain = config.prior == "none"
-        self.audio_posterior = GaussianLSTM(config.code_size, config.hidden_size, config.z_size, certain=certain)
+        cells = config.audio_hidden_size or config.hidden_size
+        self.audio_posterior = GaussianLSTM(config.code_size, cells, config.z_size, certain=certain)
         self.image_encoder = ImageEncoder(config)
         self.predictor = FramePredictor(config)
         self.decoder = decoder(config)
+        self.rest: Tensor | None = None  # (1, z), the mean of q(z|a) in silence, once somebody has listened to it
 
     def initialise(self) -> None:
         """See :meth:`Network.initialise`."""
@@ -174,16 +183,25 @@ class TalkingHeadNetwork(Network):
         codes = self.audio_encoder(patches.flatten(0, 1)).unflatten(0, patches.shape[:2])
         return self.audio_posterior.step(codes, state)
 
+    def driven(self, mean: Tensor, drive: Tensor | float) -> Tensor:
+        """Means of latents ``(..., z)``, so much further from rest; as they are where rest is not known."""
+        return mean if self.rest is None else self.rest + drive * (mean - self.rest)
+
     def latent(self, q: Gaussian, eps: Tensor, temperature: Tensor | float) -> Tensor:
         """The latent of a frame: from q(z|a), or, for the unimodal model of eq. 1, from N(0, I), deaf to the sound."""
         return eps * temperature if self.config.deaf else q.sample(eps, temperature)
 
     def step(
-        self, patch: Tensor, eps: Tensor, temperature: Tensor | float, state: NetworkState
+        self,
+        patch: Tensor,
+        eps: Tensor,
+        temperature: Tensor | float,
+        state: NetworkState,
+        drive: Tensor | float = 1.0,
     ) -> tuple[Tensor, Gaussian, NetworkState]:
         """See :meth:`Network.step`."""
         q, audio = self.listen(patch.unsqueeze(1), state.audio)
         q = Gaussian(q.mean[:, 0], q.logvar[:, 0])
-        z = self.latent(q, eps, temperature)
+        z = self.latent(Gaussian(self.driven(q.mean, drive), q.logvar), eps, temperature)
         code, predictor = self.predictor.step(state.code.unsqueeze(1), z.unsqueeze(1), state.predictor)
         return code[:, 0], q, NetworkState(audio, predictor, state.code)

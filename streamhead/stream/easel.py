@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -97,10 +97,14 @@ class Studio(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """One stream's part of a batch: its portrait's reference and its recurrent state, each with a batch axis of one."""
+    """One stream's part of a batch: its portrait's reference and its recurrent state, each with a batch axis of one.
+
+    ``drive`` is how strongly the portrait has to be driven.
+    """
 
     reference: Reference
     state: NetworkState
+    drive: float = 1.0
 
 
 class LocalEasel:
@@ -132,7 +136,7 @@ class LocalEasel:
 
     @state.setter
     def state(self, state: NetworkState) -> None:
-        self.row = Row(self.row.reference, state.to(self._device.torch))
+        self.row = replace(self.row, state=state.to(self._device.torch))
 
     def close(self) -> None:
         """Does nothing: all of it goes with the easel."""

@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from operator import is_
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -25,9 +25,10 @@ from streamhead.face.portrait import Portrait
 from streamhead.model.checkpoint import load_network
 from streamhead.model.face_update import FaceUpdate
 from streamhead.model.layers import fold_batch_norm
-from streamhead.model.network import Network, NetworkState, Reference
+from streamhead.model.network import Network, NetworkState, Reference, TalkingHeadNetwork
 from streamhead.output.frame import Frame
 from streamhead.stream.device import Device
+from streamhead.stream.drive import DriveMeter
 from streamhead.stream.easel import LocalEasel, Order, Row, Turn
 from streamhead.stream.mouth_gate import MouthGate
 from streamhead.stream.state import Stage
@@ -68,15 +69,16 @@ def _map(function: Any, *parts: Any) -> Any:
 class LocalSitter:
     """A portrait that was encoded in this process."""
 
-    def __init__(self, engine: Engine, portrait: Portrait, reference: Reference, gate: MouthGate) -> None:
+    def __init__(self, engine: Engine, portrait: Portrait, reference: Reference, gate: MouthGate, drive: float) -> None:
         self._engine = engine
         self._portrait = portrait
         self._reference = reference
         self._gate = gate
+        self._drive = drive
 
     def easel(self, stage: Stage) -> LocalEasel:
         """A new stream of it."""
-        row = Row(self._reference, self._engine.network.initial_state(self._reference))
+        row = Row(self._reference, self._engine.network.initial_state(self._reference), self._drive)
         return LocalEasel(self._engine.device, row, self._gate, self._portrait, stage)
 
 
@@ -100,6 +102,10 @@ class Engine:
         self.network: Network = network.to(self.device.torch).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.requires_grad_(False)
         self.network.draw_in(self.device.drawing_dtype)
+        natural = self.header.natural_opening
+        self._meter = (
+            DriveMeter(self.network, natural) if natural and isinstance(self.network, TalkingHeadNetwork) else None
+        )
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="streamhead-engine")
         self._waiting: list[tuple[Turn, Future[Frame | None]]] = []
         self._batches: list[tuple[Sequence[Reference], Reference]] = []
@@ -118,7 +124,8 @@ class Engine:
         rest = self.rest(reference)
         # A deaf model is to learn nothing of the sound, and the gate would tell it when somebody speaks.
         gate = MouthGate.open(rest) if self.network.config.deaf else MouthGate.of(rest)
-        return LocalSitter(self, portrait, reference, gate)
+        drive = 1.0 if self._meter is None else self._meter.drive(reference)
+        return LocalSitter(self, portrait, reference, gate, drive)
 
     @torch.inference_mode()
     def reference(self, portrait: Portrait) -> Reference:
@@ -131,10 +138,8 @@ class Engine:
         """What the face of a portrait is after a second of silence at temperature 0."""
         config = self.network.config
         silence = feature_spec(config.features, config.look_ahead).silence_patch()
-        order = Order([(silence, np.zeros(config.z_size, np.float32))], 0.0)
-        row = Row(reference, self.network.initial_state(reference))
-        for _ in range(SETTLE_FRAMES):
-            ((row, update),) = self.step([row], [order])
+        order = Order([(silence, np.zeros(config.z_size, np.float32))] * SETTLE_FRAMES, 0.0)
+        ((_, update),) = self.step([Row(reference, self.network.initial_state(reference))], [order])
         return update
 
     def advance(self, turns: Sequence[Turn]) -> list[Frame | None]:
@@ -165,7 +170,7 @@ class Engine:
                 states[index] = split(state, place)
         state, update = self._step(rows, orders, states, 0)
         assert update is not None
-        return [(Row(row.reference, split(state, index)), update.row(index)) for index, row in enumerate(rows)]
+        return [(replace(row, state=split(state, index)), update.row(index)) for index, row in enumerate(rows)]
 
     def _step(
         self, rows: Sequence[Row], orders: Sequence[Order], states: Sequence[NetworkState], behind: int
@@ -174,8 +179,9 @@ class Engine:
         network = self.network
         patches, noises = zip(*(order.steps[-1 - behind] for order in orders), strict=True)
         heat = torch.tensor([[order.temperature] for order in orders], device=self.device.torch)
+        drive = torch.tensor([[row.drive] for row in rows], device=self.device.torch)
         patch, eps = self.device.send(np.stack(patches)), self.device.send(np.stack(noises))
-        code, _, state = network.step(patch, eps, heat, join(states))
+        code, _, state = network.step(patch, eps, heat, join(states), drive)
         if behind and not network.feeds_back:
             return state, None
         reference = self._joined([row.reference for row in rows])

@@ -23,6 +23,7 @@ from streamhead.errors import DataError
 from streamhead.timebase import HOP
 from streamhead.training import geometry
 from streamhead.training.config import TrainingConfig
+from streamhead.training.disguise import draw_disguise
 from streamhead.training.picture import draw_look, plain_look
 from streamhead.training.sound import Voice, draw_voice, record, shift_pitch
 
@@ -237,11 +238,16 @@ class BatchSource:
             first = int(numbers[0])
         frames = clip.frames[numbers if network.sees_frames else numbers[:0]]
         side = 64 if network.backbone == "warp" else 128
-        fine = clip.frames[np.concatenate([[first], numbers[index]])]
+        shown = np.concatenate([[first], numbers[index]])
+        fine = clip.frames[shown]
+        landmarks = np.asarray(clip.landmarks)
+        if altered and data.disguise_share and rng.random() < data.disguise_share:
+            disguise = draw_disguise(rng)
+            frames = disguise.wear(frames, landmarks[numbers[: len(frames)]])
+            fine = disguise.wear(fine, landmarks[shown])
         sharp = look.apply(fine)
         sound, _ = self._sound(clip, start - data.burn_in, data.burn_in + span, rng)
-        landmarks = np.asarray(clip.landmarks)
-        carried = look.carry(landmarks[np.concatenate([[first], numbers[index]])])
+        carried = look.carry(landmarks[shown])
         measures = geometry.measure(landmarks, flipped=look.flipped)[numbers]
         rho = float(rng.choice([0.0, rng.uniform(0.5, 0.97)]))
         eps = rng.standard_normal((2, span, network.z_size)).astype(np.float32)

@@ -39,6 +39,8 @@ class DataConfig(_Section):
     augment_sound: bool = True
     plain_share: float = Field(default=0.0, ge=0.0, le=1.0)
     """Share of clips whose picture is left as it is all the same: a talker's own mouth is to be learnt, too."""
+    disguise_share: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the clips with altered pictures whose talker also wears a beard, a moustache or other lips."""
     silence: int = Field(default=15, ge=0)
     """Longest stretch of added silence before or after the sentence, frames."""
 
@@ -67,6 +69,9 @@ class LossConfig(_Section):
     """Price of the flow's roughness."""
     carry: float = 0.0
     """Weight of the flow's error at the landmarks, pixels: each is to be taken from where the first frame has it."""
+    lips: float = 0.0
+    """Weight of what the mouth gauge reads off a drawn mouth, against what it reads off the true one: squared, in eye
+    distances."""
     geometry: float = 0.0
     """Weight of reading five mouth and lid measures off z and off the mean of q(z|a)."""
     articulation: float = 0.0

@@ -27,7 +27,8 @@ from streamhead.errors import CheckpointError
 from streamhead.face.align import mean_face
 from streamhead.model.checkpoint import Header, load_network, save_network
 from streamhead.model.families import build_network
-from streamhead.model.network import Network
+from streamhead.model.network import Network, TalkingHeadNetwork
+from streamhead.stream.drive import DriveMeter
 from streamhead.training.batches import BatchSource, Clip, read_clips
 from streamhead.training.config import OptimiserConfig, TrainingConfig
 from streamhead.training.run_folder import Ema, RunFolder
@@ -36,6 +37,7 @@ from streamhead.training.validate import draw_clip, save_strip, score
 __all__ = ["export", "train"]
 
 CHECKED_CLIPS = 8
+KNOWN_CLIPS = 3
 
 
 def _optimiser(parameters: Iterator[nn.Parameter], config: OptimiserConfig) -> Optimizer:
@@ -117,7 +119,22 @@ def export(config: TrainingConfig, folder: RunFolder, path: Path) -> None:
     model = build_trainee(config.network, config.loss)
     ema = Ema(model.network, config.optimiser.ema)
     step = folder.load(model, ema, _optimiser(model.parameters(), config.optimiser))
-    save_network(path, ema.values, _header(config, step))
+    header = _header(config, step)
+    network = _averaged(config, ema, torch.device("cpu"))
+    if config.network.backbone == "warp" and isinstance(network, TalkingHeadNetwork):
+        header = header.model_copy(update={"natural_opening": _natural_opening(network, config)})
+    save_network(path, ema.values, header)
+
+
+@torch.inference_mode()
+def _natural_opening(network: TalkingHeadNetwork, config: TrainingConfig) -> float:
+    """How far faces the network knows open their mouths: the median over a few clips of each training talker."""
+    source, meter, openings = BatchSource(config), DriveMeter(network), []
+    for clips in source.by_talker.values():
+        for clip in clips[:KNOWN_CLIPS]:
+            square = torch.from_numpy(np.array(clip.frames[0])).permute(2, 0, 1)[None].float() / 255.0
+            openings.append(meter.opening(network.encode_reference(square)))
+    return round(float(np.median(openings)), 4)
 
 
 def _check(network: Network, clips: list[Clip], log: _Log, strip: Path) -> None:

@@ -93,4 +93,6 @@ def draw_look(rng: np.random.Generator) -> Look:
     mix = np.diag(cast) @ (saturation * np.eye(3) + (1.0 - saturation) * np.outer(np.ones(3), luma)) * contrast
     offset = np.full(3, 0.45 * (1.0 - contrast) + rng.normal(0.0, 0.06))
     gamma = float(np.exp(rng.normal(0.0, 0.25)))
+    if rng.random() < 0.2:
+        gamma *= float(rng.uniform(1.2, 2.2))  # dark skin, or a dark room
     return Look(source.astype(np.float32), gamma, mix.astype(np.float32), offset.astype(np.float32), flipped)

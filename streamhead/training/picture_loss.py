@@ -11,9 +11,10 @@ from torch import Tensor
 from streamhead.errors import DataError
 from streamhead.face.align import EYES, MOUTH, mean_face
 from streamhead.model.face_update import SQUARE
+from streamhead.model.mouth_gauge import MouthGauge
 from streamhead.training.config import LossConfig
 
-__all__ = ["carry_loss", "picture_loss", "structure_gap", "texture_gap"]
+__all__ = ["carry_loss", "lips_loss", "picture_loss", "structure_gap", "texture_gap"]
 
 _L1_SCALE: Final = 0.1
 """An absolute error pulls as hard as a squared one does at 0.05; so the other terms' weights keep their meaning."""
@@ -72,6 +73,16 @@ def carry_loss(flow: Tensor, points: Tensor, origins: Tensor, heard: Tensor) -> 
     eyes = (x >= columns.start) & (x < columns.stop) & (y >= rows.start) & (y < rows.stop)
     known = 1.0 - eyes.to(off) * heard[:, None]
     return (off * known).sum() / known.sum()
+
+
+def lips_loss(gauge: MouthGauge, image: Tensor, target: Tensor) -> Tensor:
+    """How far a drawn mouth's measures are from the true one's, both as the gauge reads them: a mean, squared.
+
+    A pixel's error hardly tells an open mouth from a shut one where both are dark; whoever looks at it does.
+    """
+    with torch.autocast(image.device.type, enabled=False):
+        off: Tensor = gauge(image.float()) - gauge(target.float())
+    return off.square().mean()
 
 
 def picture_loss(image: Tensor, target: Tensor, heard: Tensor, weights: LossConfig) -> dict[str, Tensor]:

@@ -17,12 +17,13 @@ from streamhead.face.align import MOUTH
 from streamhead.model.config import NetworkConfig
 from streamhead.model.gaussian_lstm import Gaussian, GaussianLSTM
 from streamhead.model.image_encoder import FrameEncoder
+from streamhead.model.mouth_gauge import shipped_gauge
 from streamhead.model.network import Network, Reference, TalkingHeadNetwork
 from streamhead.model.objective import latent_cost
 from streamhead.training.batches import Batch, BatchSource
 from streamhead.training.config import LossConfig
 from streamhead.training.geometry import MEASURES, MOUTH_MEASURES
-from streamhead.training.picture_loss import carry_loss, picture_loss
+from streamhead.training.picture_loss import carry_loss, lips_loss, picture_loss
 
 __all__ = ["Imagined", "StochasticTrainee", "Trainee"]
 
@@ -62,6 +63,8 @@ class Trainee(nn.Module, ABC, Generic[N]):
         self.config = network.config
         self.loss = loss
         self.network = network
+        # Not a part of what is trained or kept: in a tuple PyTorch does not see it.
+        self._gauge = (shipped_gauge(),) if loss.lips else ()
 
     def adopt(self, source: BatchSource) -> None:
         """Take over what is measured on the training data before the first step."""
@@ -89,6 +92,9 @@ class Trainee(nn.Module, ABC, Generic[N]):
             origins = batch.origins.repeat_interleave(decoded, 0)
             terms["carry"] = carry_loss(update.flow, batch.points.flatten(0, 1), origins, heard)
             loss = loss + weights.carry * terms["carry"]
+        for gauge in self._gauge:
+            terms["lips"] = lips_loss(gauge.to(image.device), image, target)
+            loss = loss + weights.lips * terms["lips"]
         for name, term in imagined.terms.items():
             terms[name] = term
             loss = loss + imagined.weights[name] * term
