@@ -172,12 +172,12 @@ class BatchSource:
         rng = np.random.default_rng((self.config.seed, 1))
         rows = []
         for clip in self.sample_clips(60):
-            part, _ = self._sound(clip, 0, len(clip.frames), rng)
+            part, _ = self.sound(clip, 0, len(clip.frames), rng)
             rows.append(part.reshape(-1, part.shape[-1]))
         values = np.concatenate(rows)
         return torch.from_numpy(values.mean(0)), torch.from_numpy(1.0 / (values.std(0) + 1e-3))
 
-    def _sound(
+    def sound(
         self, clip: Clip, start: int, count: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Patches of frames ``start .. start+count`` (which may lie outside the clip), and their gate."""
@@ -246,7 +246,7 @@ class BatchSource:
             frames = disguise.wear(frames, landmarks[numbers[: len(frames)]])
             fine = disguise.wear(fine, landmarks[shown])
         sharp = look.apply(fine)
-        sound, _ = self._sound(clip, start - data.burn_in, data.burn_in + span, rng)
+        sound, _ = self.sound(clip, start - data.burn_in, data.burn_in + span, rng)
         carried = look.carry(landmarks[shown])
         measures = geometry.measure(landmarks, flipped=look.flipped)[numbers]
         rho = float(rng.choice([0.0, rng.uniform(0.5, 0.97)]))

@@ -25,7 +25,7 @@ from streamhead.training.config import LossConfig
 from streamhead.training.geometry import MEASURES, MOUTH_MEASURES
 from streamhead.training.picture_loss import carry_loss, lips_loss, picture_loss
 
-__all__ = ["Imagined", "StochasticTrainee", "Trainee"]
+__all__ = ["Imagined", "StochasticTrainee", "Trainee", "detrended"]
 
 N = TypeVar("N", bound=Network)
 
@@ -33,7 +33,7 @@ WINDOW: Final = 15
 """Frames that a mouth's movement is seen apart from: about a word."""
 
 
-def _detrended(series: Tensor) -> Tensor:
+def detrended(series: Tensor) -> Tensor:
     """``(B, T, n)`` less the moving average over :data:`WINDOW` frames; clips are shorter than a sentence."""
     reach = WINDOW // 2
     padded = F.pad(series.transpose(1, 2), (reach, reach), mode="replicate")
@@ -179,6 +179,6 @@ class StochasticTrainee(Trainee[TalkingHeadNetwork]):
                 terms[f"geometry {name}"] = error.square().mean()
                 scales[f"geometry {name}"] = weights.geometry
                 if weights.articulation:
-                    terms[f"articulation {name}"] = _detrended(error[:, :, :MOUTH_MEASURES]).square().mean()
+                    terms[f"articulation {name}"] = detrended(error[:, :, :MOUTH_MEASURES]).square().mean()
                     scales[f"articulation {name}"] = weights.articulation
         return Imagined(chosen, terms, scales)
