@@ -102,7 +102,7 @@ def main(
     gauge.eval()
     half = {name: value.detach().half().contiguous() for name, value in gauge.state_dict().items()}
     save_file(half, out, {"data": "GRID audio-visual sentence corpus, CC BY 4.0, Zenodo record 3625687"})
-    print(report(gauge, [*read_clips(prepared, "val"), *read_clips(prepared, "unseen")]))
+    print(report(gauge, [clip for clip in read_clips(prepared) if clip.split in ("val", "unseen")]))
 
 
 if __name__ == "__main__":

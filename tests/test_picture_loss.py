@@ -10,8 +10,9 @@ from drawn_clips import draw_face
 from torch import Tensor
 
 from streamhead.face.align import EYES, mean_face
+from streamhead.model.mouth_gauge import shipped_gauge
 from streamhead.training.config import LossConfig
-from streamhead.training.picture_loss import carry_loss, picture_loss, structure_gap
+from streamhead.training.picture_loss import carry_loss, lips_loss, picture_loss, structure_gap
 
 KINDS = ("mse", "l1", "ms-ssim")
 
@@ -79,3 +80,14 @@ def test_flow_is_held_to_the_landmarks() -> None:
     blind = right.clone()
     blind[:, :, 37:63, 27:101] = 40.0
     assert carry_loss(blind, points, points + shift, heard) < 1e-3 < carry_loss(blind, points, points + shift, none)
+
+
+def test_lips_that_open_as_they_should_cost_nothing() -> None:
+    gauge, target = shipped_gauge(), _face(6.0)
+    assert float(lips_loss(gauge, target, target)) == 0
+    costs = [float(lips_loss(gauge, _face(gap), target)) for gap in (6.0, 4.0, 2.0, 0.0)]
+    assert costs == sorted(costs) and costs[-1] > 1e-4
+    image = _face(0.0).requires_grad_()
+    lips_loss(gauge, image, target).backward()
+    assert image.grad is not None and float(image.grad.abs().sum()) > 0
+    assert all(parameter.grad is None for parameter in gauge.parameters())

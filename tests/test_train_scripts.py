@@ -1,0 +1,48 @@
+"""The two trainers of small nets run as scripts, on clips of nobody, and write what the library reads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from made_up import make_clips
+from safetensors.torch import load_file
+
+from streamhead.model.checkpoint import load_network, shipped_weights
+from streamhead.model.mouth_gauge import MouthGauge
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def _run(*command: str) -> str:
+    ended = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=280, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_the_gauge_is_trained(tmp_path: Path) -> None:
+    prepared, weights = make_clips(tmp_path / "prepared", smooth=True), tmp_path / "gauge.safetensors"
+    # Nobody of the made-up talkers is in the unseen split: a table of the validation clips alone.
+    said = _run(str(SCRIPTS / "train_gauge.py"), str(prepared), "--out", str(weights), "--minutes", "0.05")
+    assert "| a | 2 |" in said
+    MouthGauge().load_state_dict({name: value.float() for name, value in load_file(weights).items()})
+
+
+def test_the_sounds_networks_are_trained_alone(tmp_path: Path) -> None:
+    prepared, weights = make_clips(tmp_path / "prepared", smooth=True), tmp_path / "heard.safetensors"
+    script = [str(SCRIPTS / "train_sound.py"), str(prepared), "--init", str(shipped_weights("call"))]
+    cache = tmp_path / "sound.safetensors"
+    options = ["--out", str(weights), "--versions", "2", "--minutes", "0.05", "--cache", str(cache)]
+    assert "'a':" in _run(*script, *options)
+    assert cache.is_file()
+    assert "'a':" in _run(*script, *options)  # from what was kept
+    before, after = (load_network(path)[0].state_dict() for path in (shipped_weights("call"), weights))
+    for name, value in before.items():
+        if not name.startswith("audio_"):
+            assert torch.equal(value, after[name]), name
+    assert not torch.equal(before["audio_posterior.mean.weight"], after["audio_posterior.mean.weight"])
