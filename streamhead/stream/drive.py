@@ -27,7 +27,7 @@ ENOUGH: Final = 0.95
 STEP: Final = 0.05
 """Drives are whole numbers of these, so that they are the same on every machine."""
 _SILENCE: Final = 50
-_FRAMES: Final = 24
+_FRAMES: Final = 16
 
 
 class DriveMeter:
@@ -79,4 +79,5 @@ class DriveMeter:
             return 1.0
         most = self.opening(reference, MOST)
         share = (self._natural - plain) / max(most - plain, 1e-6)
-        return round((1.0 + (MOST - 1.0) * min(max(share, 0.0), 1.0)) / STEP) * STEP
+        steps = (1.0 + (MOST - 1.0) * min(max(share, 0.0), 1.0)) / STEP
+        return round(round(steps) * STEP, 2)
