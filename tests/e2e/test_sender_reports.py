@@ -66,7 +66,7 @@ async def test_a_talking_head_by_its_reports() -> None:
         sender.addTrack(track)
         await negotiate(sender, receiver)
         reports = _Reports(receiver)
-        await asyncio.sleep(SETTLING + SECONDS + 5)
+        await asyncio.sleep(SETTLING + SECONDS + 1)
     finally:
         await track.close()
         await sender.close()
