@@ -83,11 +83,10 @@ def test_an_interrupt_is_exit_130(tmp_path: Path) -> None:
     os.mkfifo(recipe)
     command = [sys.executable, "-m", "streamhead", "train", str(recipe), "--out", str(tmp_path / "run")]
     # Opening the pipe returns once the command has begun to read.
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        with recipe.open("w"):
-            time.sleep(1)  # it waits in the read by now: a signal that comes just before one does not end it
-            process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=60)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process, recipe.open("w"):
+        time.sleep(1)  # it waits in the read by now: a signal that comes just before one does not end it
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
 
