@@ -57,7 +57,7 @@ class MfccEncoder(AudioEncoder):
 
 
 class LogMelEncoder(AudioEncoder):
-    """Convolutions along time over log-mel rows with energy; at 256 channels 4 M multiply-adds a frame."""
+    """Convolutions along time over log-mel rows with energy; at 256 channels about 4 M multiply-adds a frame."""
 
     def __init__(self, config: NetworkConfig, rows: int, dims: int) -> None:
         super().__init__(dims=dims)
