@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train the mouth gauge on prepared clips, and write its weights and what they reach.
 
-    scripts/train_gauge.py PREPARED [--minutes 5] [--out streamhead/weights/mouth-gauge.safetensors]
+    scripts/train_gauge.py PREPARED [--minutes 5] [--talkers s1,s4] [--out streamhead/weights/mouth-gauge.safetensors]
 
 It learns the landmarks' distances from the picture, in the looks that the networks' own training draws; training clips
 only. The table it prints is of the clips it has not seen: correlation over a clip, mean over clips.
@@ -72,12 +72,16 @@ def main(
     prepared: Annotated[Path, typer.Argument(help="Folder written by `streamhead prepare`.")],
     out: Annotated[Path, typer.Option(help="Where the weights go.")] = WEIGHTS,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 5.0,
+    talkers: Annotated[str, typer.Option(help="Only these, separated by commas; empty: all.")] = "",
     seed: Annotated[int, typer.Option(help="Of the weights and of what is drawn.")] = 0,
 ) -> None:
     """Train the mouth gauge."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    clips = read_clips(prepared, "train")
+    chosen = frozenset(talkers.split(",")) if talkers else None
+    clips = [clip for clip in read_clips(prepared, "train") if chosen is None or clip.talker in chosen]
+    if not clips:
+        raise SystemExit(f"error: {prepared} has no training clips of {talkers}; name talkers it has")
     count = {talker: sum(clip.talker == talker for clip in clips) for talker in {clip.talker for clip in clips}}
     weights = np.array([count[clip.talker] ** -0.5 for clip in clips])
     weights /= weights.sum()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from drawn_clips import draw_face
+from safetensors.torch import save_file
 from torch import Tensor
 
+from streamhead.errors import CheckpointError
 from streamhead.face.align import EYES, mean_face
-from streamhead.model.mouth_gauge import shipped_gauge
+from streamhead.model.config import preset
+from streamhead.model.mouth_gauge import MouthGauge, load_gauge, shipped_gauge
 from streamhead.training.config import LossConfig
 from streamhead.training.picture_loss import carry_loss, lips_loss, picture_loss, structure_gap
+from streamhead.training.trainee import StochasticTrainee
 
 KINDS = ("mse", "l1", "ms-ssim")
 
@@ -91,3 +97,12 @@ def test_lips_that_open_as_they_should_cost_nothing() -> None:
     lips_loss(gauge, image, target).backward()
     assert image.grad is not None and float(image.grad.abs().sum()) > 0
     assert all(parameter.grad is None for parameter in gauge.parameters())
+
+
+def test_a_gauge_of_ones_own_is_taken_or_refused(tmp_path: Path) -> None:
+    own = MouthGauge()
+    torch.nn.init.constant_(own.out.bias, 5.0)
+    save_file(own.state_dict(), tmp_path / "own.safetensors")
+    assert float(load_gauge(tmp_path / "own.safetensors")(_face()).detach().mean()) > 3
+    with pytest.raises(CheckpointError, match="train_gauge"):
+        StochasticTrainee(preset("call"), LossConfig(lips=1.0, gauge=tmp_path / "none.safetensors"))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from streamhead.errors import CheckpointError
 from streamhead.face.align import MOUTH
 
-__all__ = ["GAUGED", "MouthGauge", "shipped_gauge"]
+__all__ = ["GAUGED", "MouthGauge", "load_gauge", "shipped_gauge"]
 
 GAUGED: Final = ("inner lips", "outer lips", "mouth width")
 """What is read, in eye distances: the mouth's measures of :mod:`streamhead.training.geometry`, not off any median."""
@@ -53,11 +53,21 @@ def shipped_gauge() -> MouthGauge:
     Raises:
         CheckpointError: its file is missing or damaged.
     """
-    path = Path(__file__).parent.parent / "weights" / "mouth-gauge.safetensors"
+    return load_gauge(Path(__file__).parent.parent / "weights" / "mouth-gauge.safetensors")
+
+
+def load_gauge(path: Path) -> MouthGauge:
+    """A gauge written by ``scripts/train_gauge.py``, its weights final.
+
+    Raises:
+        CheckpointError: the file is missing, or holds no gauge.
+    """
     gauge = MouthGauge()
     try:
-        state = {name: value.float() for name, value in load_file(path).items()}
-        gauge.load_state_dict(state)
+        gauge.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is missing or damaged ({error}); install streamhead anew") from error
+        raise CheckpointError(
+            f"{path} is missing or holds no mouth gauge ({error}); install streamhead anew, or write a gauge of your "
+            "own with scripts/train_gauge.py"
+        ) from error
     return gauge.eval().requires_grad_(False)

@@ -72,6 +72,8 @@ class LossConfig(_Section):
     lips: float = 0.0
     """Weight of what the mouth gauge reads off a drawn mouth, against what it reads off the true one: squared, in eye
     distances."""
+    gauge: Path | None = None
+    """Weights of another mouth gauge than the shipped one, which knows all training talkers."""
     geometry: float = 0.0
     """Weight of reading five mouth and lid measures off z and off the mean of q(z|a)."""
     articulation: float = 0.0

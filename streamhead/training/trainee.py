@@ -17,7 +17,7 @@ from streamhead.face.align import MOUTH
 from streamhead.model.config import NetworkConfig
 from streamhead.model.gaussian_lstm import Gaussian, GaussianLSTM
 from streamhead.model.image_encoder import FrameEncoder
-from streamhead.model.mouth_gauge import shipped_gauge
+from streamhead.model.mouth_gauge import load_gauge, shipped_gauge
 from streamhead.model.network import Network, Reference, TalkingHeadNetwork
 from streamhead.model.objective import latent_cost
 from streamhead.training.batches import Batch, BatchSource
@@ -64,7 +64,7 @@ class Trainee(nn.Module, ABC, Generic[N]):
         self.loss = loss
         self.network = network
         # Not a part of what is trained or kept: in a tuple PyTorch does not see it.
-        self._gauge = (shipped_gauge(),) if loss.lips else ()
+        self._gauge = (load_gauge(loss.gauge) if loss.gauge else shipped_gauge(),) if loss.lips else ()
 
     def adopt(self, source: BatchSource) -> None:
         """Take over what is measured on the training data before the first step."""
