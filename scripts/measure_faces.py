@@ -32,8 +32,9 @@ from streamhead.assets import default_speech
 from streamhead.evaluation.learned_metrics import Identity
 from streamhead.face import compositor
 from streamhead.face.align import crop, transform_points
-from streamhead.face.compositor import letterbox, window
+from streamhead.face.compositor import window
 from streamhead.face.landmarks import LandmarkFinder
+from streamhead.face.letterbox import letterbox
 from streamhead.face.portrait import Portrait
 from streamhead.stream.talking_head import TalkingHead
 

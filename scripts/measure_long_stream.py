@@ -40,8 +40,8 @@ from streamhead.evaluation.plan import choose_clips
 from streamhead.evaluation.sync import find_landmarks, mouth_opening
 from streamhead.evaluation.tables import write_texts
 from streamhead.face.align import EYE_DISTANCE, MOUTH, SIZE, similarity, transform_points
-from streamhead.face.compositor import letterbox
 from streamhead.face.landmarks import LandmarkFinder
+from streamhead.face.letterbox import letterbox
 from streamhead.face.portrait import Portrait
 from streamhead.model.checkpoint import shipped_weights
 from streamhead.stream.life import Life, LifeState

@@ -120,6 +120,7 @@ def train(
     corpus: Corpus,
     minutes: float,
     rate: float,
+    plain_share: float,
     seed: int,
 ) -> nn.Linear:
     """Train in place, to the average over the steps; returns what reads the measures off z."""
@@ -151,7 +152,8 @@ def train(
         task = bar.add_task("training", total=60 * minutes)
         while (spent := time.perf_counter() - began) < 60 * minutes:
             chosen = torch.from_numpy(rng.choice(len(clips), 16, p=share))
-            version = torch.from_numpy(rng.integers(len(corpus.patches), size=16))
+            version = rng.integers(len(corpus.patches), size=16)
+            version = torch.from_numpy(np.where(rng.random(16) < plain_share, 0, version))
             start = network.audio_posterior.initial_state(16)
             codes = network.audio_encoder(corpus.patches[version, chosen].float().flatten(0, 1)).unflatten(0, (16, -1))
             hidden, _ = network.audio_posterior.run(codes, start)
@@ -193,6 +195,7 @@ def main(
     versions: Annotated[int, typer.Option(help="Of each clip's sound.", min=1)] = 12,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 20.0,
     rate: Annotated[float, typer.Option(help="Of learning, at its highest.")] = 1e-3,
+    plain_share: Annotated[float, typer.Option(help="Of clips heard as recorded, besides those drawn.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the weights and of what is drawn.")] = 0,
 ) -> None:
     """Train the sound's networks alone."""
@@ -208,7 +211,7 @@ def main(
             save_file({name: getattr(corpus, name) for name in ("patches", "measures", "known")}, cache)
     if header.network != teacher.config:
         network.audio_encoder.mean, network.audio_encoder.scale = altered.feature_statistics()
-    readout = train(network, teacher, altered.clips, corpus, minutes, rate, seed)
+    readout = train(network, teacher, altered.clips, corpus, minutes, rate, plain_share, seed)
     save_network(out, network.state_dict(), header)
     held_out = read_clips(prepared, "val")
     print(report(network.eval(), readout, gather(held_out, plain, plain, 1), held_out))

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from streamhead.errors import PortraitError, StreamheadError
 from streamhead.face.align import mean_face, transform_points
-from streamhead.face.compositor import Compositor, _double, _doubling_band, letterbox, window
+from streamhead.face.compositor import Compositor, _double, _doubling_band, window
+from streamhead.face.letterbox import letterbox
 from streamhead.face.portrait import Portrait
 from streamhead.model.face_update import SQUARE, FaceUpdate
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from streamhead.face.align import transform_points
-from streamhead.face.compositor import Compositor, letterbox
+from streamhead.face.compositor import Compositor
 from streamhead.face.head_motion import HeadMotion
 from streamhead.face.landmarks import LandmarkFinder
+from streamhead.face.letterbox import letterbox
 from streamhead.face.portrait import Portrait
 from streamhead.face.pose import Pose
 from streamhead.model.face_update import FaceUpdate
@@ -119,3 +120,17 @@ def test_a_blink_leaves_the_mouth_alone_whatever_the_model_says() -> None:
     shut = compositor.compose(update, Pose(0.5, (1.0, 0.0), (1.0, 1.0), 1.0)).numpy()
     assert np.array_equal(opened[390:], shut[390:])
     assert not np.array_equal(opened[290:350], shut[290:350])
+
+
+def test_a_background_made_beforehand_changes_no_byte() -> None:
+    rng = torch.Generator().manual_seed(1)
+    coarse = torch.randn(1, 6, 16, 16, generator=rng)
+    fine = torch.nn.functional.interpolate(coarse, size=(128, 128), mode="bicubic")
+    update = FaceUpdate(2 * fine[:, :2], fine[:, 2:3].sigmoid(), fine[:, 3:].sigmoid())
+    fresh, prepared = (Compositor(Portrait.default(), SIZE) for _ in range(2))
+    blink = Pose(0.5, (1.0, 0.0), (1.0, 1.0), 0.7)
+    for pose, ahead in ((None, None), (FAR, FAR), (blink, blink), (blink, FAR), (None, FAR), (FAR, None)):
+        prepared.prepare(ahead)
+        frame = prepared.compose(update, pose)
+        assert torch.equal(frame, fresh.compose(update, pose))
+        assert torch.equal(prepared.compose(update, pose), frame)  # what was prepared serves once

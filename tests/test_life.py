@@ -12,7 +12,7 @@ from sounds import speech
 import streamhead
 from streamhead.assets import default_speech
 from streamhead.audio.files import load_audio
-from streamhead.face.compositor import letterbox
+from streamhead.face.letterbox import letterbox
 from streamhead.face.pose import MAX_SHIFT
 from streamhead.output.frame import Frame
 from streamhead.stream.life import Life, LifeState

@@ -19,6 +19,7 @@ from streamhead.errors import AudioError, CheckpointError
 from streamhead.face.portrait import Portrait
 from streamhead.model.config import PRESETS
 from streamhead.output.frame import Frame
+from streamhead.stream.easel import LocalEasel
 from streamhead.stream.session import Session, _Turn
 from streamhead.stream.talking_head import TalkingHead
 from streamhead.timebase import HOP
@@ -274,3 +275,20 @@ def test_a_head_outlives_the_event_loop_it_was_used_in() -> None:
     other.push(speech(0.4, 16000), 16000)
     frame = asyncio.run(asyncio.wait_for(other.step(), 10))
     assert frame is not None and frame.pts == 0
+
+
+async def test_while_nothing_is_ordered_the_next_background_is_made() -> None:
+    sound, size = speech(0.6, 16000), (64, 36)
+    expected = list(head().render(sound, 16000, seed=3, size=size))
+    session = head().session(3, size=size)
+    session.push(sound, 16000)
+    easel = session._easel
+    assert isinstance(easel, LocalEasel)
+    for number in range(8):
+        pose = session._life.pose(number, session._progress.life)
+        frame = await session.step()
+        assert frame is not None and np.array_equal(frame.image, expected[number].image)
+        async with asyncio.timeout(10):
+            while easel._compositor._ready is None:
+                await asyncio.sleep(0.001)
+        assert easel._compositor._ready.pose == session._life.pose(number + 1, session._progress.life) != pose

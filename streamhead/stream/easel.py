@@ -34,12 +34,14 @@ class Order:
         temperature: scale of the noise.
         ease: how far the mouth is held at rest.
         pose: how the head is held; None holds it still.
+        next_pose: how it is going to be held in the frame after: its background can be made before its sound is there.
     """
 
     steps: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
     temperature: float
     ease: float = 0.0
     pose: Pose | None = None
+    next_pose: Pose | None = None
 
 
 class Easel(Protocol):
@@ -128,6 +130,7 @@ class LocalEasel:
         self._gate = gate
         self._compositor = Compositor(portrait, stage.size, stage.view, device.torch)
         self._badge = Badge(stage.frame_size) if stage.badge else None
+        self._next_pose: Pose | None = None
 
     @property
     def state(self) -> NetworkState:
@@ -146,4 +149,9 @@ class LocalEasel:
         image = self._device.fetch(self._compositor.compose(self._gate.apply(update, order.ease), order.pose))
         if self._badge is not None:
             self._badge.stamp(image)
+        self._next_pose = order.next_pose
         return image
+
+    def prepare(self) -> None:
+        """Begin the frame after the last one painted, while nothing else is to be done."""
+        self._compositor.prepare(self._next_pose)

@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
 from operator import is_
 from pathlib import Path
@@ -154,6 +155,16 @@ class Engine:
             easel.row = row
             yield easel.paint(update, order)
 
+    def _work_ahead(self, easels: Sequence[LocalEasel]) -> None:
+        for easel in easels:
+            if self._busy or self._waiting:
+                break
+            self.prepare(easel)
+
+    def prepare(self, easel: LocalEasel) -> None:
+        """Begin a stream's next frame before its sound is there; blocks."""
+        easel.prepare()
+
     @torch.inference_mode()
     def step(self, rows: Sequence[Row], orders: Sequence[Order]) -> list[tuple[Row, FaceUpdate]]:
         """Each stream's frame: the rows after it, and the updates to be drawn."""
@@ -221,19 +232,22 @@ class Engine:
             batch, self._waiting = self._waiting, []
             self._busy = True
         running = self._executor.submit(self.advance, [turn for turn, _ in batch])
-        running.add_done_callback(lambda done: self._finish(done, [waiter for _, waiter in batch]))
+        running.add_done_callback(lambda done: self._finish(done, batch))
 
-    def _finish(self, done: Future[list[Frame | None]], waiters: list[Future[Frame | None]]) -> None:
+    def _finish(self, done: Future[list[Frame | None]], batch: Sequence[tuple[Turn, Future[Frame | None]]]) -> None:
         with self._lock:
             self._busy = False
         error = CancelledError() if done.cancelled() else done.exception()
-        for index, waiter in enumerate(waiters):
+        for index, (_, waiter) in enumerate(batch):
             if error is not None:
                 waiter.set_exception(error)
             else:
                 waiter.set_result(done.result()[index])
         if not done.cancelled():
             self._start()
+            if error is None:
+                with suppress(RuntimeError):  # closed meanwhile
+                    self._executor.submit(self._work_ahead, [cast(LocalEasel, turn.easel) for turn, _ in batch])
 
     def close(self) -> None:
         """Let the engine's thread end."""

@@ -66,6 +66,11 @@ class Place:
         if memory is not None:
             memory.close()
 
+    def prepare(self, number: int) -> None:
+        """Begin a stream's next frame before it is ordered."""
+        if number in self._easels:
+            self.engine.prepare(self._easels[number][0])
+
     def draw(self, batch: Sequence[tuple[int, int, Order]], replies: Connection) -> None:
         """Draw a frame of each stream, and tell of each as soon as it is done.
 
@@ -156,3 +161,7 @@ def work(
                 place.forget(number)
         if ordered := [order for order in batch if isinstance(order, tuple)]:
             place.draw(ordered, orders)
+        for _, easel, _ in ordered:
+            if not queue.empty():
+                break
+            place.prepare(easel)

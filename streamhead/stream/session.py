@@ -19,6 +19,7 @@ from streamhead.audio.frontend import AudioFrontEnd, FrontEndFrame, FrontEndStat
 from streamhead.audio.resample import StreamResampler, as_float, as_float_mono
 from streamhead.errors import AudioError
 from streamhead.face.portrait import Portrait
+from streamhead.face.pose import Pose
 from streamhead.output.frame import Frame
 from streamhead.stream.easel import Easel, Order, Studio
 from streamhead.stream.life import Life, LifeState
@@ -223,10 +224,13 @@ class _Turn:
     """A session's next frame, or one after it, on its way through the engine."""
 
     def __init__(self, session: Session, skip: int = 0) -> None:
-        before = session._progress
+        before, lives = session._progress, session.stage.lives
         heard = [session._pending.popleft() for _ in range(skip + 1)]
         eps, ease, life, steps = before.eps, before.ease, before.life, []
+        pose: Pose | None = None
         for t, frame in enumerate(heard, before.t):
+            # By what was heard before this frame: so the next one's pose is known while its sound is still to come.
+            pose = session._life.pose(t, life) if lives else None
             eps = session.noise.step(t, eps)
             ease = next_ease(ease, frame.speech)
             life = session._life.step(t, life, frame.speech)
@@ -237,9 +241,9 @@ class _Turn:
         self._audio = session._take_own(before.t + skip)
         self._speech = heard[-1].speech
         self._interrupts = session._interrupts
-        pose = session._life.pose(before.t + skip, life) if session.stage.lives else None
         self.easel = session._easel
-        self.order = Order(steps, session.temperature, ease, pose)
+        next_pose = session._life.pose(self._after.t, life) if lives else None
+        self.order = Order(steps, session.temperature, ease, pose, next_pose)
 
     def finish(self, image: NDArray[np.uint8]) -> Frame | None:
         session, before, after = self._session, self._before, self._after

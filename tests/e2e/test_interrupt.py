@@ -21,7 +21,7 @@ from streamhead.assets import default_speech
 from streamhead.audio.files import load_audio
 from streamhead.audio.microphone import PushSource
 from streamhead.face.align import MOUTH, transform_points
-from streamhead.face.compositor import letterbox
+from streamhead.face.letterbox import letterbox
 from streamhead.face.portrait import Portrait
 from streamhead.output.webrtc import TalkingHeadTrack
 
