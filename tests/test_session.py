@@ -13,6 +13,7 @@ import pytest
 from heads import head, square
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from servers import until
 from sounds import speech
 
 from streamhead.errors import AudioError, CheckpointError
@@ -288,7 +289,5 @@ async def test_while_nothing_is_ordered_the_next_background_is_made() -> None:
         pose = session._life.pose(number, session._progress.life)
         frame = await session.step()
         assert frame is not None and np.array_equal(frame.image, expected[number].image)
-        async with asyncio.timeout(10):
-            while easel._compositor._ready is None:
-                await asyncio.sleep(0.001)
+        await until(lambda: easel._compositor._ready is not None)
         assert easel._compositor._ready.pose == session._life.pose(number + 1, session._progress.life) != pose
