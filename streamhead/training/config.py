@@ -63,6 +63,8 @@ class LossConfig(_Section):
     """Weight of the mean absolute error of the picture's gradients: against blur."""
     texture: float = 0.0
     """Weight of the difference in local contrast of mouth and eyes: against blur, wherever the edges lie."""
+    adversary: float = 0.0
+    """Weight of what two small critics say of drawn patches of mouth and eyes."""
     mask: float = 0.0
     """Price of the mask: paint only what cannot be carried."""
     smooth: float = 0.0

@@ -22,6 +22,7 @@ from streamhead.model.network import Network, Reference, TalkingHeadNetwork
 from streamhead.model.objective import latent_cost
 from streamhead.training.batches import Batch, BatchSource
 from streamhead.training.config import LossConfig
+from streamhead.training.critic import Critics
 from streamhead.training.geometry import MEASURES, MOUTH_MEASURES
 from streamhead.training.picture_loss import carry_loss, lips_loss, picture_loss
 
@@ -63,6 +64,7 @@ class Trainee(nn.Module, ABC, Generic[N]):
         self.config = network.config
         self.loss = loss
         self.network = network
+        self.critics = Critics() if loss.adversary else None
         # Not a part of what is trained or kept: in a tuple PyTorch does not see it.
         self._gauge = (load_gauge(loss.gauge) if loss.gauge else shipped_gauge(),) if loss.lips else ()
 
@@ -95,6 +97,9 @@ class Trainee(nn.Module, ABC, Generic[N]):
         for gauge in self._gauge:
             terms["lips"] = lips_loss(gauge.to(image.device), image, target)
             loss = loss + weights.lips * terms["lips"]
+        if self.critics is not None:
+            terms["critics"], terms["adversary"] = self.critics(image, target)
+            loss = loss + terms["critics"] + weights.adversary * terms["adversary"]
         for name, term in imagined.terms.items():
             terms[name] = term
             loss = loss + imagined.weights[name] * term
