@@ -152,14 +152,15 @@ async def test_thread_sink_blocks_one_thread_of_its_own_and_leaving_waits_for_it
 
 
 async def test_the_real_session_live_draws_what_it_renders(tmp_path: Path) -> None:
-    sound = speech(1.6, 48000)
+    """At 16 kHz: at other rates a live stream begins with the silence that its resampler needs (Pipeline._align)."""
+    sound = speech(1.6, 16000)
     path = tmp_path / "speech.wav"
     with av.open(str(path), "w") as out:
-        stream = out.add_stream("pcm_f32le", rate=48000, layout="mono")
+        stream = out.add_stream("pcm_f32le", rate=16000, layout="mono")
         piece = av.AudioFrame.from_ndarray(sound[None], format="flt", layout="mono")
-        piece.sample_rate = 48000
+        piece.sample_rate = 16000
         out.mux(stream.encode(piece))
-    offline = list(head().render(sound, 48000, seed=5, view="face"))
+    offline = list(head().render(sound, 16000, seed=5, view="face"))
     shown: list[Frame] = []
 
     async def sink(frame: Frame) -> None:
@@ -178,3 +179,23 @@ async def test_the_real_session_live_draws_what_it_renders(tmp_path: Path) -> No
             assert np.array_equal(frame.audio, expected.audio)
     assert stats.delay_ms.p50 > 80.0
     assert sum(stats.stages_ms[name].mean for name in STAGES) == pytest.approx(stats.delay_ms.mean, abs=0.1)
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000, 96000])
+def test_what_goes_before_a_voice_is_what_its_resampler_needs(rate: int) -> None:
+    """With it, a frame is ready as soon as the blocks that make up its sound and look-ahead are in."""
+
+    async def never() -> AsyncGenerator[AudioChunk, None]:
+        yield AudioChunk(np.zeros(0, np.float32), rate, 0.0)
+
+    async def nowhere(frame: Frame) -> None: ...
+
+    session = head().session(0, view="face")
+    source = ScriptedSource(never)
+    source.sample_rate = rate
+    pipeline = Pipeline(session, source, nowhere)
+    block = rate // 50
+    pipeline._hear(AudioChunk(np.zeros(block, np.float32), rate, pipeline._now()))
+    for number in range(1, 12):
+        assert session.ready == max(0, number // 2 - session.look_ahead), number
+        pipeline._extend(np.zeros(block, np.float32), pipeline._now())

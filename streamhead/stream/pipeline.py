@@ -48,6 +48,8 @@ LONGEST_FILL: Final = 1.0
 """A longer gap (the machine slept) is not made up for: the stream goes on as if it had not been."""
 JUMP: Final = 0.2
 """Gaps in a running source's capture instants up to this are jitter; only what it counted as lost is filled."""
+RESAMPLED: Final = 36
+"""Samples of the lower rate, a few to spare, that must be in beyond a sample before it comes out at 16 kHz."""
 BACKLOG: Final = FPS
 """Frames that may wait to be made before the source is left waiting."""
 
@@ -269,6 +271,7 @@ class Pipeline:
         self._silence_due = now + self._patience
         pcm, captured_at = chunk.pcm, chunk.captured_at
         gap = captured_at - self._timeline.edge
+        begins = self._quiet or not self._timeline.position
         if self._quiet:
             late = min(len(pcm), max(0, round(-gap * self._rate)))
             self._meter.late_samples += late
@@ -281,6 +284,8 @@ class Pipeline:
         self._fill(missing, captured_at)
         if len(pcm):
             self._quiet = False
+            if begins:
+                self._align(len(pcm), len(chunk.pcm), captured_at)
             self._extend(np.zeros_like(pcm) if self.muted else pcm, captured_at)
 
     def _feed_silence(self) -> None:
@@ -298,6 +303,18 @@ class Pipeline:
         if count > 0:
             self._meter.silence_s += count / self._rate
             self._extend(self._zeros(count), until - count / self._rate)
+
+    def _align(self, count: int, block: int, until: float) -> None:
+        """Let the session hear silence until ``count`` samples to come end where the last that a frame needs do.
+
+        Else each frame would wait for most of a block of which it needs no more than the beginning.
+        """
+        if block and HOP * self._rate // SAMPLE_RATE % block == 0:
+            lag = 0 if self._rate == SAMPLE_RATE else -(-RESAMPLED * self._rate // min(self._rate, SAMPLE_RATE))
+            missing = (self._start_of(self._session.next_pts // HOP) + lag - self._timeline.position - count) % block
+            if missing:
+                self._timeline.extend(missing, until - missing / self._rate)
+                self._push(self._zeros(missing))
 
     def _zeros(self, count: int) -> NDArray[np.float32]:
         channels = self._source.channels
