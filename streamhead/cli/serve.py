@@ -77,7 +77,7 @@ def serve(
     from rich.console import Console
 
     import streamhead
-    from streamhead.audio.microphone import open_source
+    from streamhead.audio.microphone import FileSource, open_source
     from streamhead.cli.live import run_live, summary, wait_for_end, write_report
     from streamhead.face.align import SIZE
     from streamhead.output.delayed_audio import DelayedAudio
@@ -175,7 +175,8 @@ def serve(
                 )
                 if sound is not None:
                     sound.start()
-                pipeline = Pipeline(session(), source, send, delay_line=sound.line if sound is not None else None)
+                line = sound.line if sound is not None else None
+                pipeline = Pipeline(session(), source, send, delay_line=line, exact=isinstance(source, FileSource))
                 await run_live(pipeline, console, duration, sound)
                 return pipeline
 

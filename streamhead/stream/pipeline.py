@@ -52,8 +52,6 @@ RESAMPLED: Final = 36
 """Samples of the lower rate, a few to spare, that must be in beyond a sample before it comes out at 16 kHz."""
 BACKLOG: Final = FPS
 """Frames that may wait to be made before the source is left waiting."""
-
-
 HELD: Final = 2
 """Finished frames that may wait to leave before the next one is made."""
 
@@ -135,6 +133,8 @@ class Pipeline:
         source: where sound comes from; its end is flushed and shown, then the run ends.
         sink: where frames go.
         delay_line: of the source's rate and channels; gets all sound that the session gets, and its delay set.
+        exact: begin as the source does, so that a recording gives the frames that ``TalkingHead.render`` gives; else up
+            to a block of silence goes before a voice, for a shorter delay.
         now: the clock.
     """
 
@@ -145,6 +145,7 @@ class Pipeline:
         sink: Sink,
         *,
         delay_line: DelayLine | None = None,
+        exact: bool = False,
         now: Now = time.monotonic,
     ) -> None:
         self.muted = False
@@ -155,6 +156,7 @@ class Pipeline:
         self._source = source
         self._sink = sink
         self._delay_line = delay_line
+        self._exact = exact
         self._even = EvenDelay(session.look_ahead)
         self._handing_over: deque[float] = deque([0.0], maxlen=FPS)  # s from when a frame might go
         self._leaving: asyncio.Queue[_Made] = asyncio.Queue(HELD)
@@ -271,7 +273,7 @@ class Pipeline:
         self._silence_due = now + self._patience
         pcm, captured_at = chunk.pcm, chunk.captured_at
         gap = captured_at - self._timeline.edge
-        begins = self._quiet or not self._timeline.position
+        begins = self._quiet or not (self._timeline.position or self._exact)
         if self._quiet:
             late = min(len(pcm), max(0, round(-gap * self._rate)))
             self._meter.late_samples += late
