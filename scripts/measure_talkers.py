@@ -57,19 +57,11 @@ class Scored:
     still: Series
 
 
-def _opening(points: NDArray[np.floating]) -> Series:
-    # A frame in which no face was found takes the opening of the one before.
-    opening = mouth_opening(points)
-    for t in np.flatnonzero(np.isnan(opening)):
-        opening[t] = opening[t - 1] if t else 0.0
-    return detrend(opening)
-
-
 def score(engine: Engine, finder: LandmarkFinder, clip: Clip, other: Clip, seed: int) -> Scored:
     """Draw a clip from its own sound and from another's."""
     real, head = np.asarray(clip.frames), head_of(engine, clip)
     drawn, control = (generate(head, clip, sound, seed=seed, temperature=1.0) for sound in (clip, other))
-    openings = [_opening(find_landmarks(frames, finder)) for frames in (real, drawn, control)]
+    openings = [detrend(mouth_opening(find_landmarks(frames, finder))) for frames in (real, drawn, control)]
 
     def error(frames: NDArray[np.uint8]) -> Series:
         off = (real[1:, *MOUTH].astype(np.float64) - frames[:, *MOUTH]) / 255.0

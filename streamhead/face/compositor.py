@@ -318,7 +318,7 @@ class Compositor:
 
         A :meth:`compose` with that pose is quicker for it, and gives the same bytes.
         """
-        if self.view == "call":
+        if self.view == "call" and (self._ready is None or self._ready.pose != pose):
             self._ready = self._scene(pose)
 
     @torch.no_grad()

@@ -156,14 +156,11 @@ class Engine:
             yield easel.paint(update, order)
 
     def _work_ahead(self, easels: Sequence[LocalEasel]) -> None:
+        """Begin the streams' next frames before their sound is there, as long as no stream waits."""
         for easel in easels:
             if self._busy or self._waiting:
                 break
-            self.prepare(easel)
-
-    def prepare(self, easel: LocalEasel) -> None:
-        """Begin a stream's next frame before its sound is there; blocks."""
-        easel.prepare()
+            easel.prepare()
 
     @torch.inference_mode()
     def step(self, rows: Sequence[Row], orders: Sequence[Order]) -> list[tuple[Row, FaceUpdate]]:

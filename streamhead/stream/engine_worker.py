@@ -69,7 +69,7 @@ class Place:
     def prepare(self, number: int) -> None:
         """Begin a stream's next frame before it is ordered."""
         if number in self._easels:
-            self.engine.prepare(self._easels[number][0])
+            self._easels[number][0].prepare()
 
     def draw(self, batch: Sequence[tuple[int, int, Order]], replies: Connection) -> None:
         """Draw a frame of each stream, and tell of each as soon as it is done.

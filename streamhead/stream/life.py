@@ -92,7 +92,7 @@ class Life:
         return LifeState(lively, 0 if begins else state.blink + 1)
 
     def pose(self, t: int, state: LifeState) -> Pose:
-        """How the head is held in frame t."""
+        """How the head is held in frame t, by what was heard before it: ``state`` is the one at frame t - 1."""
         parts = np.zeros(5)
         for layer, (seconds, reach, quiet) in enumerate(_LAYERS):
             parts += reach * (quiet + (1.0 - quiet) * state.lively) * self._sway(layer, t / FPS / seconds)
