@@ -17,6 +17,7 @@ from streamhead.face.align import SIZE, crop, similarity
 from streamhead.face.find import Found, find_faces, locate, moved
 from streamhead.face.judge import Judgement, judge
 from streamhead.face.landmarks import LandmarkFinder
+from streamhead.face.lips import shut_lips
 from streamhead.face.picture import reduced
 from streamhead.face.portrait import read_source
 from streamhead.files import write_whole
@@ -129,7 +130,10 @@ def draw(checked: Check, path: Path) -> None:
     shown = checked.image if found is None else found.image
     sheet = _marked(shown, checked.faces if found is None else [found.points], colour, numbered=found is None)
     if found is not None:
-        square = Image.fromarray(crop(found.image, similarity(found.points), 4 * SIZE))
+        seen = found.image
+        if checked.judgement is not None and checked.judgement.can_be_shut:
+            seen = shut_lips(seen, found.points)[0]
+        square = Image.fromarray(crop(seen, similarity(found.points), 4 * SIZE))
         whole = Image.new("RGB", (sheet.width + _SIDE, _SIDE), (24, 24, 28))
         whole.paste(sheet, (0, 0))
         whole.paste(square.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), (sheet.width, 0))

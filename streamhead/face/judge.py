@@ -33,6 +33,8 @@ _LIDS: Final = (((159, 145), (33, 133)), ((386, 374), (362, 263)))
 _GOOD_EYE_DISTANCE: Final = 40.0
 _GOOD_TURN: Final = 18.0
 _SHUT: Final = 0.06
+# A mouth that is open further cannot be shut in the picture: its lips are drawn out of shape.
+_WIDE: Final = 0.35
 _OPEN_EYES: Final = 0.14
 _SHARP: Final = 0.010
 _DARK: Final = 45.0
@@ -101,6 +103,11 @@ class Judgement:
     def at_rest(self) -> bool:
         """The mouth is shut and the eyes are open."""
         return self.mouth <= _SHUT and self.eyes >= _OPEN_EYES
+
+    @property
+    def can_be_shut(self) -> bool:
+        """The mouth is open, as in a smile or a word, and no further than the picture can be shut."""
+        return _SHUT < self.mouth <= _WIDE
 
     def measures(self) -> dict[str, Any]:
         """The figures, rounded, without the remarks."""
@@ -212,7 +219,8 @@ def judge(image: NDArray[np.uint8], points: NDArray[np.float32]) -> Judgement:
         abs(turn) > _GOOD_TURN,
         f"is turned about {abs(turn):.0f} degrees; one that looks straight at the camera speaks better",
     )
-    remark("mouth", mouth > _SHUT, "has its mouth open; with lips closed it rests and speaks better")
+    remark("mouth", _SHUT < mouth <= _WIDE, "has its mouth open; it is shown shut, lips closed look better")
+    remark("mouth", mouth > _WIDE, "has its mouth wide open; use a picture with lips closed, or next to it")
     remark("eyes", eyes < _OPEN_EYES, "has an eye shut; use a picture with both open")
     remark(
         "cover",

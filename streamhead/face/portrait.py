@@ -20,6 +20,7 @@ from streamhead.face import footage, portrait_cache
 from streamhead.face.align import SIZE, crop, mean_face, similarity
 from streamhead.face.find import Found, cut, locate
 from streamhead.face.judge import judge
+from streamhead.face.lips import shut_lips
 from streamhead.face.picture import MAX_SIDE, MOST_PIXELS, decode, opened, read_picture
 from streamhead.files import write_whole
 
@@ -33,7 +34,7 @@ class Portrait:
     """One person's picture, prepared: nothing more needs to be found in it.
 
     Attributes:
-        image: ``(height, width, 3)`` RGB uint8.
+        image: ``(height, width, 3)`` RGB uint8; a smile or a half-open mouth is shut in it.
         landmarks: ``(478, 2)`` float32, x, y in image pixels.
         to_canonical: ``(2, 3)`` float64, image pixels to canonical pixels.
         name: for messages and file names.
@@ -98,8 +99,10 @@ class Portrait:
 
     @classmethod
     def _of(cls, found: Found, name: str) -> Self:
-        judge(found.image, found.points).check(name)
-        return cls(found.image, found.points, similarity(found.points), Path(name).stem)
+        judgement = judge(found.image, found.points)
+        judgement.check(name)
+        image, points = shut_lips(found.image, found.points) if judgement.can_be_shut else (found.image, found.points)
+        return cls(image, points, similarity(found.points), Path(name).stem)
 
     @classmethod
     def from_square(cls, square: NDArray[np.uint8], name: str = "square") -> Self:
