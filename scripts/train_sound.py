@@ -7,7 +7,7 @@ What z means stays: where a measure of mouth or lids can be read off z, z is to 
 directions it is to be what the given weights make of the clean sound. So the rest of the network need not be trained
 anew, and gains from some training (`streamhead train RECIPE --init heard.safetensors`). Where the given networks are of
 other sizes than the preset's, they begin from scratch. Altered versions of every training clip's sound are made once
-and kept in `--cache`.
+and kept in `--cache`; other talkers are laid under them, bands are left out and units dropped anew at every step.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import typer
 from rich.progress import Progress, track
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from streamhead.errors import StreamheadError
 from streamhead.evaluation.sync import correlation, detrend
@@ -41,6 +42,17 @@ RECIPE: Final = Path(__file__).resolve().parent / "recipes" / "call.toml"
 LEAD: Final = 12
 """Frames of silence before a clip."""
 FRAMES: Final = 75
+BABBLE: Final = 0.35
+"""Share of clips with one to three others under them."""
+SNR: Final = (2.0, 22.0)
+"""Decibels; of each of the others."""
+MASKED: Final = 0.4
+"""Share of clips with bands left out, :data:`WIDEST` at most."""
+WIDEST: Final = 6
+DROPPED: Final = 0.1
+"""Share of the codes' and of the cells' values."""
+CLIPS: Final = 16
+"""A step."""
 TEACH: Final = 0.5
 """Weight of staying what z was, against reading the measures, both in units of their variance."""
 
@@ -101,6 +113,32 @@ def prepared_network(init: Path) -> tuple[TalkingHeadNetwork, TalkingHeadNetwork
     return network, teacher, header.model_copy(update={"network": config})
 
 
+def disturbed(patches: Tensor, corpus: Corpus, average: Tensor, rng: np.random.Generator) -> Tensor:
+    """Clips' patches ``(B, T, rows, dims)`` with other talkers under every third and some bands gone from others."""
+    out = patches.float().clone()
+    chosen = np.flatnonzero(rng.random(len(out)) < BABBLE)
+    if len(chosen):
+        versions, clips = corpus.patches.shape[:2]
+        crowd = torch.stack(
+            [
+                corpus.patches[rng.integers(versions, size=len(chosen)), rng.integers(clips, size=len(chosen))].roll(
+                    int(rng.integers(out.shape[1])), 1
+                )
+                for _ in range(rng.integers(1, 4))
+            ]
+        )
+        # Rows are logarithms of power, and powers add up.
+        below = torch.from_numpy(rng.uniform(*SNR, len(chosen)) * np.log(10.0) / 10.0).float()
+        crowd = crowd.float().logsumexp(0) - below[:, None, None, None]
+        out[chosen] = torch.logaddexp(out[chosen], crowd)
+    bands = out.shape[-1] - 1  # the last value is the energy
+    for index in np.flatnonzero(rng.random(len(out)) < MASKED):
+        width = int(rng.integers(1, WIDEST + 1))
+        first = int(rng.integers(bands - width))
+        out[index, :, :, first : first + width] = average[first : first + width]
+    return out
+
+
 def report(network: TalkingHeadNetwork, readout: nn.Linear, corpus: Corpus, clips: list[Clip]) -> dict[str, float]:
     """Correlation of the inner lips' opening with what is read off z, mean over each talker's clips."""
     with torch.inference_mode():
@@ -140,7 +178,7 @@ def train(
         readout.bias.copy_(y.mean(0) - (middle / spread) @ weights)
     free = nn.Linear(network.audio_posterior.hidden, y.shape[1])
     parameters = [*network.audio_encoder.parameters(), *network.audio_posterior.parameters(), *free.parameters()]
-    optimiser = torch.optim.Adam(parameters, rate, betas=(0.9, 0.99))
+    optimiser = torch.optim.AdamW(parameters, rate, betas=(0.9, 0.99), weight_decay=1e-2)
     ema = Ema(network, 0.998)
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -151,12 +189,16 @@ def train(
     with Progress() as bar:
         task = bar.add_task("training", total=60 * minutes)
         while (spent := time.perf_counter() - began) < 60 * minutes:
-            chosen = torch.from_numpy(rng.choice(len(clips), 16, p=share))
-            version = rng.integers(len(corpus.patches), size=16)
-            version = torch.from_numpy(np.where(rng.random(16) < plain_share, 0, version))
-            start = network.audio_posterior.initial_state(16)
-            codes = network.audio_encoder(corpus.patches[version, chosen].float().flatten(0, 1)).unflatten(0, (16, -1))
+            chosen = torch.from_numpy(rng.choice(len(clips), CLIPS, p=share))
+            version = rng.integers(len(corpus.patches), size=CLIPS)
+            version = torch.from_numpy(np.where(rng.random(CLIPS) < plain_share, 0, version))
+            start = network.audio_posterior.initial_state(CLIPS)
+            sound = disturbed(corpus.patches[version, chosen], corpus, network.audio_encoder.mean, rng)
+            with torch.autocast("cpu", torch.bfloat16):
+                codes = network.audio_encoder(sound.flatten(0, 1))
+            codes = functional.dropout(codes.float().unflatten(0, (CLIPS, -1)), DROPPED)
             hidden, _ = network.audio_posterior.run(codes, start)
+            hidden = functional.dropout(hidden, DROPPED)
             mean, logvar = network.audio_posterior.mean(hidden), network.audio_posterior.logvar(hidden)  # type: ignore[misc]
             mean, logvar, hidden = mean[:, LEAD:], logvar[:, LEAD:], hidden[:, LEAD:]
             known, measures = corpus.known[chosen][..., None], corpus.measures[chosen]

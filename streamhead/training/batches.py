@@ -184,7 +184,6 @@ class BatchSource:
         data = self.config.data
         voice = Voice()
         audio = clip.audio
-        other = self.clips[int(rng.integers(len(self.clips)))]
         speech = clip.speech
         pad = max(0, -start, start + count - len(clip.frames)) + 4
         length = len(clip.frames) + 2 * pad
@@ -196,7 +195,8 @@ class BatchSource:
         loud = np.repeat(gate, HOP)
         if data.augment_sound:
             voice = draw_voice(rng)
-            sound = record(sound, rng, other.audio)
+            crowd = rng.integers(len(self.clips), size=int(rng.integers(1, 5)))
+            sound = record(sound, rng, [self.clips[index].audio for index in crowd])
         offset = 0.0
         if self.spec.kind == "log-mel":
             # What the streaming level normalisation settles to, and how far from it the first words may be.

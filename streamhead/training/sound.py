@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,35 +64,63 @@ def _reverberate(samples: Samples, rng: np.random.Generator) -> Samples:
     return out
 
 
-def _noise(count: int, rng: np.random.Generator, babble: Samples | None) -> Samples:
-    kind = rng.integers(0, 3)
-    if kind == 0 and babble is not None and len(babble):
-        out: Samples = np.resize(np.roll(babble, int(rng.integers(0, len(babble)))), count)
-        return out
-    white = rng.standard_normal(count)
-    if kind == 1:
-        return white.astype(np.float32)
-    slope = rng.uniform(0.9, 0.99)
-    out = signal.lfilter([1.0], [1.0, -slope], white).astype(np.float32)
+def _babble(count: int, rng: np.random.Generator, others: Sequence[Samples]) -> Samples:
+    """Other talkers at once, each as loud as the next."""
+    out = np.zeros(count, np.float32)
+    for other in others:
+        voice = np.resize(np.roll(other, int(rng.integers(len(other)))), count)
+        out += voice / np.float32(np.sqrt(np.mean(voice**2)) + 1e-9)
     return out
 
 
-def record(samples: Samples, rng: np.random.Generator, babble: Samples | None = None) -> Samples:
+def _music(count: int, rng: np.random.Generator) -> Samples:
+    """Chords of plucked tones with overtones, a new one every beat, some with a drum's noise."""
+    beat = int(SAMPLE_RATE * rng.uniform(0.2, 0.8))
+    time = np.arange(2 * beat, dtype=np.float32) / SAMPLE_RATE
+    out = np.zeros(count + 2 * beat, np.float32)
+    drum, overtones = rng.uniform(0.0, 2.0), np.arange(1, 5)
+    for start in range(0, count, beat):
+        pitch = 110.0 * 2.0 ** (rng.integers(0, 36, size=rng.integers(1, 5)) / 12)
+        tones = (pitch[:, None] * overtones).ravel()
+        loud = 1.0 / np.tile(overtones, len(pitch))
+        phase = rng.uniform(0.0, 2 * np.pi, (len(tones), 1))
+        wave = loud @ np.sin((2 * np.pi * tones[:, None]).astype(np.float32) * time + phase.astype(np.float32))
+        wave *= np.exp(-rng.uniform(1.0, 6.0) * time)
+        wave += drum * rng.standard_normal(len(time)) * np.exp(-40.0 * time)
+        out[start : start + len(time)] += wave
+    return out[:count]
+
+
+def _noise(count: int, rng: np.random.Generator, others: Sequence[Samples]) -> Samples:
+    kind = rng.integers(0, 5)
+    if kind < 2 and others:
+        return _babble(count, rng, others)
+    if kind == 2:
+        return _music(count, rng)
+    white = rng.standard_normal(count)
+    if kind == 3:
+        return white.astype(np.float32)
+    slope = rng.uniform(0.9, 0.99)
+    out: Samples = signal.lfilter([1.0], [1.0, -slope], white).astype(np.float32)
+    return out
+
+
+def record(samples: Samples, rng: np.random.Generator, others: Sequence[Samples] = ()) -> Samples:
     """A clean voice as some microphone in some room would have recorded it.
 
     Args:
         samples: ``(n,)`` 16 kHz.
         rng: where all choices come from.
-        babble: another talker's sound, used as noise now and then.
+        others: other talkers' sounds, all heard at once as babble now and then.
     """
     if rng.random() < 0.6:
         samples = _equalise(samples, rng)
     if rng.random() < 0.4:
         samples = _reverberate(samples, rng)
     if rng.random() < 0.6:
-        noise = _noise(len(samples), rng, babble)
+        noise = _noise(len(samples), rng, others)
         level = float(np.sqrt(np.mean(samples**2)) + 1e-9) / float(np.sqrt(np.mean(noise**2)) + 1e-9)
-        samples = samples + noise * np.float32(level * 10 ** (-rng.uniform(5, 40) / 20))
+        samples = samples + noise * np.float32(level * 10 ** (-rng.uniform(2, 36) / 20))
     if rng.random() < 0.1:
         samples = np.clip(samples, -0.7 * float(np.abs(samples).max()), 0.7 * float(np.abs(samples).max()))
     return samples.astype(np.float32)
