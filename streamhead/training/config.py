@@ -98,7 +98,7 @@ class OptimiserConfig(_Section):
     """Largest gradient norm."""
     ema: float = 0.998
     frozen: tuple[str, ...] = ()
-    """Beginnings of the names of parameters that are left as they are, such as ``frame_encoder``."""
+    """Beginnings of the names of parameters that are left as they are, such as ``network.frame_encoder``."""
 
 
 class TrainingConfig(_Section):
