@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from hypothesis import settings
 # Before anything imports torch or numpy: one thread, so that sums come out the same and tests do not get in each
 # other's way. Programs that tests start inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
+# What a script starts in its background ignores interrupts, and so would the programs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Nothing is remembered from one test, or of one change, to the next.
 os.environ["STREAMHEAD_NO_PORTRAIT_CACHE"] = "1"
 

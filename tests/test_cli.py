@@ -82,13 +82,8 @@ def test_an_interrupt_is_exit_130(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     os.mkfifo(recipe)
     command = [sys.executable, "-m", "streamhead", "train", str(recipe), "--out", str(tmp_path / "run")]
-
-    def heed() -> None:
-        """What was started in the background of a script ignores interrupts, and so does what it starts."""
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
     # Opening the pipe returns once the command has begun to read.
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process, recipe.open("w"):
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process, recipe.open("w"):
         time.sleep(1)  # it waits in the read by now: a signal that comes just before one does not end it
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
