@@ -7,35 +7,44 @@ What z means stays: where a measure of mouth or lids can be read off z, z is to 
 directions it is to be what the given weights make of the clean sound. So the rest of the network need not be trained
 anew, and gains from some training (`streamhead train RECIPE --init heard.safetensors`). Where the given networks are of
 other sizes than the preset's, they begin from scratch. Altered versions of every training clip's sound are made once
-and kept in `--cache`; other talkers are laid under them, bands are left out and units dropped anew at every step.
+and kept in `--cache`, most of them faster or slower than it was said, the faces with it; other talkers are laid under
+them, bands are left out and units dropped anew at every step. Where nobody speaks, but a crowd, music or a breath is
+heard, z is to be what it is in silence.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import numpy as np
 import torch
 import typer
+from numpy.typing import NDArray
 from rich.progress import Progress, track
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from streamhead.audio.features import extract
+from streamhead.audio.features import patches as windows
+from streamhead.audio.level import TARGET_DB
+from streamhead.audio.resample import resample
 from streamhead.errors import StreamheadError
 from streamhead.evaluation.sync import correlation, detrend
 from streamhead.model.checkpoint import Header, load_network, save_network
 from streamhead.model.config import preset
 from streamhead.model.families import build_network
 from streamhead.model.network import TalkingHeadNetwork
+from streamhead.timebase import HOP, SAMPLE_RATE
 from streamhead.training import geometry
 from streamhead.training.batches import BatchSource, Clip, read_clips
 from streamhead.training.config import TrainingConfig, read_config
 from streamhead.training.run_folder import Ema
+from streamhead.training.sound import nobody
 from streamhead.training.trainee import detrended
 
 RECIPE: Final = Path(__file__).resolve().parent / "recipes" / "call.toml"
@@ -44,8 +53,10 @@ LEAD: Final = 12
 FRAMES: Final = 75
 BABBLE: Final = 0.35
 """Share of clips with one to three others under them."""
+ACCOMPANIED: Final = 0.3
+"""Share of clips with music, breaths or a crowd under them."""
 SNR: Final = (2.0, 22.0)
-"""Decibels; of each of the others."""
+"""Decibels; of each of what lies under a clip."""
 MASKED: Final = 0.4
 """Share of clips with bands left out, :data:`WIDEST` at most."""
 WIDEST: Final = 6
@@ -53,6 +64,10 @@ DROPPED: Final = 0.1
 """Share of the codes' and of the cells' values."""
 CLIPS: Final = 16
 """A step."""
+RESTING: Final = 3
+"""Clips of a step besides these in which nobody speaks: the face is to rest."""
+HASTE: Final = 0.12
+"""Logarithm of the most by which a clip is slowed down or hastened."""
 TEACH: Final = 3.0
 """Weight of staying what z was, against reading the measures, both in units of their variance."""
 
@@ -63,30 +78,60 @@ class Corpus:
 
     Attributes:
         patches: ``(V, N, LEAD + FRAMES, rows, dims)`` half precision; version 0 is the sound as it was recorded.
-        measures: ``(N, FRAMES, 5)``, standardised.
-        known: ``(N, FRAMES)`` 1 within a clip, 0 after its end.
+        measures: ``(V, N, FRAMES, 5)``, standardised.
+        moments: ``(V, N, FRAMES)`` which frame of version 0 a frame corresponds to; -1 after the clip's end.
+        unspoken: ``(M, LEAD + FRAMES, rows, dims)`` half precision; nobody speaks.
     """
 
     patches: Tensor
     measures: Tensor
-    known: Tensor
+    moments: Tensor
+    unspoken: Tensor
 
 
-def gather(clips: list[Clip], plain: BatchSource, altered: BatchSource, versions: int) -> Corpus:
-    """The corpus of these clips."""
-    measures, known = np.zeros((len(clips), FRAMES, 5), np.float32), np.zeros((len(clips), FRAMES), np.float32)
-    patches: Any = None
-    for i, clip in enumerate(track(clips, "sound")):
-        count = min(len(clip.frames), FRAMES)
-        found = geometry.measure(np.asarray(clip.landmarks)[:count])
-        measures[i, :count], known[i, :count] = (found - altered.geometry_mean) / altered.geometry_std, 1.0
+def hasten(clip: Clip, factor: float) -> Clip:
+    """The clip spoken ``factor`` times as fast, sound, face and gate alike; the voice goes up with it."""
+    count = len(clip.frames)
+    moments = np.arange(int(count / factor)) * factor
+    below = np.minimum(moments.astype(int), count - 2)
+    part = (moments - below)[:, None, None]
+    landmarks = np.asarray(clip.landmarks)
+    out = replace(clip)
+    # What a clip would load when asked: these are found in its place.
+    out.__dict__["landmarks"] = (1.0 - part) * landmarks[below] + part * landmarks[below + 1]
+    out.__dict__["speech"] = clip.speech[np.minimum(np.rint(moments).astype(int), len(clip.speech) - 1)]
+    out.__dict__["frames"] = np.broadcast_to(np.uint8(0), (len(moments), 0, 0, 3))
+    out.__dict__["audio"] = resample(clip.audio, round(SAMPLE_RATE * factor), SAMPLE_RATE)
+    return out
+
+
+def gather(clips: list[Clip], plain: BatchSource, altered: BatchSource, versions: int, unspoken: int = 0) -> Corpus:
+    """The corpus of these clips, and so many sounds without a talker."""
+    spec = plain.spec
+    shape = (versions, len(clips), FRAMES)
+    measures, moments = np.zeros((*shape, 5), np.float32), np.full(shape, -1, np.int16)
+    patches = np.zeros((versions, len(clips), LEAD + FRAMES, spec.rows, spec.dims), np.float16)
+    for i, original in enumerate(track(clips, "sound")):
         for version in range(versions):
-            source = altered if version else plain
-            sound, _ = source.sound(clip, -LEAD, LEAD + count, np.random.default_rng((7, i, version)))
-            if patches is None:
-                patches = np.zeros((versions, len(clips), LEAD + FRAMES, *sound.shape[1:]), np.float16)
+            rng = np.random.default_rng((7, i, version))
+            # In a round number of samples a second, so that resampling is exact; half of the versions keep their pace.
+            factor = round(160 * np.exp(rng.uniform(-HASTE, HASTE))) / 160 if version % 2 else 1.0
+            clip = hasten(original, factor) if factor != 1.0 else original
+            count = min(len(clip.frames), FRAMES)
+            found = geometry.measure(np.asarray(clip.landmarks)[:count])
+            measures[version, i, :count] = (found - altered.geometry_mean) / altered.geometry_std
+            moments[version, i, :count] = np.minimum(np.rint(np.arange(count) * factor), len(original.frames) - 1)
+            sound, _ = (altered if version else plain).sound(clip, -LEAD, LEAD + count, rng)
             patches[version, i, : len(sound)] = sound
-    return Corpus(torch.from_numpy(patches), torch.from_numpy(measures), torch.from_numpy(known))
+    without = np.zeros((unspoken, LEAD + FRAMES, spec.rows, spec.dims), np.float16)
+    for i in track(range(unspoken), "nobody speaks"):
+        rng = np.random.default_rng((8, i))
+        crowd = [clips[index] for index in rng.integers(len(clips), size=int(rng.integers(3, 7)))]
+        voices = [clip.audio[np.repeat(clip.speech, HOP)[: len(clip.audio)].nonzero()[0]] for clip in crowd]
+        sound = nobody((LEAD + FRAMES + 8) * HOP, rng, [voice for voice in voices if len(voice)])
+        loud = np.float32(10 ** ((TARGET_DB + rng.normal(0.0, 5.0)) / 20))
+        without[i] = windows(extract(sound * loud, spec), spec, 4, 4 + LEAD + FRAMES)
+    return Corpus(*(torch.from_numpy(array) for array in (patches, measures, moments, without)))
 
 
 def hear(network: TalkingHeadNetwork, patches: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,8 +159,14 @@ def prepared_network(init: Path) -> tuple[TalkingHeadNetwork, TalkingHeadNetwork
 
 
 def disturbed(patches: Tensor, corpus: Corpus, average: Tensor, rng: np.random.Generator) -> Tensor:
-    """Clips' patches ``(B, T, rows, dims)`` with other talkers under every third and some bands gone from others."""
-    out = patches.float().clone()
+    """Clips' patches ``(B, T, rows, dims)`` with other sounds under many and some bands gone from others."""
+    out = patches.clone()
+
+    def lay_under(chosen: NDArray[np.int64], sound: Tensor) -> None:
+        # Rows are logarithms of power, and powers add up.
+        below = torch.from_numpy(rng.uniform(*SNR, len(chosen)) * np.log(10.0) / 10.0).float()
+        out[chosen] = torch.logaddexp(out[chosen], sound[:, : out.shape[1]] - below[:, None, None, None])
+
     chosen = np.flatnonzero(rng.random(len(out)) < BABBLE)
     if len(chosen):
         versions, clips = corpus.patches.shape[:2]
@@ -123,19 +174,28 @@ def disturbed(patches: Tensor, corpus: Corpus, average: Tensor, rng: np.random.G
             [
                 corpus.patches[rng.integers(versions, size=len(chosen)), rng.integers(clips, size=len(chosen))].roll(
                     int(rng.integers(LEAD + FRAMES)), 1
-                )[:, : out.shape[1]]
+                )
                 for _ in range(rng.integers(1, 4))
             ]
         )
-        # Rows are logarithms of power, and powers add up.
-        below = torch.from_numpy(rng.uniform(*SNR, len(chosen)) * np.log(10.0) / 10.0).float()
-        crowd = crowd.float().logsumexp(0) - below[:, None, None, None]
-        out[chosen] = torch.logaddexp(out[chosen], crowd)
+        lay_under(chosen, crowd.float().logsumexp(0))
+    chosen = np.flatnonzero(rng.random(len(out)) < ACCOMPANIED)
+    if len(chosen):
+        lay_under(chosen, corpus.unspoken[rng.integers(len(corpus.unspoken), size=len(chosen))].float())
     bands = out.shape[-1] - 1  # the last value is the energy
     for index in np.flatnonzero(rng.random(len(out)) < MASKED):
         width = int(rng.integers(1, WIDEST + 1))
         first = int(rng.integers(bands - width))
         out[index, :, :, first : first + width] = average[first : first + width]
+    return out
+
+
+def flickering(patches: Tensor, silence: Tensor, rng: np.random.Generator) -> Tensor:
+    """Every other clip as a gate leaves it that opens and shuts at whim."""
+    out = patches.clone()
+    for index in np.flatnonzero(rng.random(len(out)) < 0.5):
+        flips = rng.random(out.shape[1]) < rng.uniform(0.05, 0.3)
+        out[index, torch.from_numpy(np.logical_xor.accumulate(flips))] = silence
     return out
 
 
@@ -146,8 +206,8 @@ def report(network: TalkingHeadNetwork, readout: nn.Linear, corpus: Corpus, clip
         read = readout(network.listen(sound, network.audio_posterior.initial_state(len(sound)))[0].mean)[..., 0].numpy()
     rows: dict[str, list[float]] = {}
     for i, clip in enumerate(clips):
-        count = int(corpus.known[i].sum())
-        found = correlation(detrend(corpus.measures[i, :count, 0].numpy()), detrend(read[i, :count]))
+        count = int((corpus.moments[0, i] >= 0).sum())
+        found = correlation(detrend(corpus.measures[0, i, :count, 0].numpy()), detrend(read[i, :count]))
         rows.setdefault(clip.talker, []).append(found or 0.0)
     return {talker: round(float(np.mean(values)), 3) for talker, values in rows.items()}
 
@@ -157,6 +217,7 @@ def train(
     teacher: TalkingHeadNetwork,
     clips: list[Clip],
     corpus: Corpus,
+    silence: Tensor,
     minutes: float,
     rate: float,
     plain_share: float,
@@ -166,8 +227,9 @@ def train(
     with torch.no_grad():
         parts = [hear(teacher, part) for part in corpus.patches[0].split(32)]
         aim, certainty = (torch.cat(values) for values in zip(*parts, strict=True))
-        inside = corpus.known.flatten() > 0
-        z, y = aim.flatten(0, 1)[inside], corpus.measures.flatten(0, 1)[inside]
+        quiet = [part[:, -1:] for part in hear(teacher, silence.expand(1, LEAD + FRAMES, -1, -1))]
+        inside = corpus.moments[0].flatten() >= 0
+        z, y = aim.flatten(0, 1)[inside], corpus.measures[0].flatten(0, 1)[inside]
         middle, spread = z.mean(0), z.std(0) + 1e-4
         white = (z - middle) / spread
         ridge = white.T @ white + 1e-2 * len(white) * torch.eye(white.shape[1])
@@ -193,26 +255,38 @@ def train(
             chosen = torch.from_numpy(rng.choice(len(clips), CLIPS, p=share))
             version = rng.integers(len(corpus.patches), size=CLIPS)
             version = torch.from_numpy(np.where(rng.random(CLIPS) < plain_share, 0, version))
-            start = network.audio_posterior.initial_state(CLIPS)
+            start = network.audio_posterior.initial_state(CLIPS + RESTING)
             lead = int(rng.integers(LEAD + 1)) if rng.random() < 0.6 else 0
-            sound = corpus.patches[version, chosen][:, LEAD - lead :]
+            sound = corpus.patches[version, chosen][:, LEAD - lead :].float()
             sound = disturbed(sound, corpus, network.audio_encoder.mean, rng)
+            other = corpus.unspoken[rng.integers(len(corpus.unspoken), size=RESTING)][:, LEAD - lead :].float()
+            sound = torch.cat([sound, flickering(other, silence, rng)])
             with torch.autocast("cpu", torch.bfloat16):
                 codes = network.audio_encoder(sound.flatten(0, 1))
-            codes = functional.dropout(codes.float().unflatten(0, (CLIPS, -1)), DROPPED)
+            codes = functional.dropout(codes.float().unflatten(0, (CLIPS + RESTING, -1)), DROPPED)
             hidden, _ = network.audio_posterior.run(codes, start)
             hidden = functional.dropout(hidden, DROPPED)
             mean, logvar = network.audio_posterior.mean(hidden), network.audio_posterior.logvar(hidden)  # type: ignore[misc]
             mean, logvar, hidden = mean[:, lead:], logvar[:, lead:], hidden[:, lead:]
-            known, measures = corpus.known[chosen][..., None], corpus.measures[chosen]
+            moments = corpus.moments[version, chosen].long()
+            known = (moments >= 0).float()[..., None]
+            before = moments.clamp(min=0)[..., None]
+            wanted, sure = (
+                torch.cat(
+                    [values[chosen].gather(1, before.expand(-1, -1, values.shape[2])), rest.expand(RESTING, FRAMES, -1)]
+                )
+                for values, rest in zip((aim, certainty), quiet, strict=True)
+            )
+            measures = torch.cat([corpus.measures[version, chosen], readout(quiet[0]).expand(RESTING, FRAMES, -1)])
+            known = torch.cat([known, known.new_ones(RESTING, FRAMES, 1)])
             loss = torch.zeros(())
             for read in (readout(mean), free(hidden)):
                 error = (read - measures) * known
                 syllables = detrended(error[..., : geometry.MOUTH_MEASURES])
                 loss = loss + error.square().mean() + 2 * syllables.square().mean()
-            off = (mean - aim[chosen]) / spread * known
+            off = (mean - wanted) / spread * known
             loss = loss + TEACH * (off @ elsewhere).square().mean()
-            loss = loss + 0.2 * TEACH * ((logvar - certainty[chosen]) * known).square().mean()
+            loss = loss + 0.2 * TEACH * ((logvar - sure) * known).square().mean()
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -238,6 +312,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Where the weights go.")],
     cache: Annotated[Path | None, typer.Option(help="Keeps the altered sound between runs.")] = None,
     versions: Annotated[int, typer.Option(help="Of each clip's sound.", min=1)] = 12,
+    unspoken: Annotated[int, typer.Option(help="Sounds in which nobody speaks.", min=1)] = 1500,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 20.0,
     rate: Annotated[float, typer.Option(help="Of learning, at its highest.")] = 1e-3,
     plain_share: Annotated[float, typer.Option(help="Of clips heard as recorded, besides those drawn.")] = 0.0,
@@ -251,12 +326,14 @@ def main(
     if cache is not None and cache.is_file():
         corpus = Corpus(**load_file(cache))
     else:
-        corpus = gather(altered.clips, plain, altered, versions)
+        corpus = gather(altered.clips, plain, altered, versions, unspoken)
         if cache is not None:
-            save_file({name: getattr(corpus, name) for name in ("patches", "measures", "known")}, cache)
+            fields = ("patches", "measures", "moments", "unspoken")
+            save_file({name: getattr(corpus, name) for name in fields}, cache)
     if header.network != teacher.config:
         network.audio_encoder.mean, network.audio_encoder.scale = altered.feature_statistics()
-    readout = train(network, teacher, altered.clips, corpus, minutes, rate, plain_share, seed)
+    silence = torch.from_numpy(plain.spec.silence_patch())
+    readout = train(network, teacher, altered.clips, corpus, silence, minutes, rate, plain_share, seed)
     save_network(out, network.state_dict(), header)
     held_out = read_clips(prepared, "val")
     print(report(network.eval(), readout, gather(held_out, plain, plain, 1), held_out))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from made_up import make_clips
@@ -13,6 +15,8 @@ from safetensors.torch import load_file
 
 from streamhead.model.checkpoint import load_network, shipped_weights
 from streamhead.model.mouth_gauge import MouthGauge
+from streamhead.timebase import HOP
+from streamhead.training.batches import read_clips
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
@@ -37,7 +41,7 @@ def test_the_sounds_networks_are_trained_alone(tmp_path: Path) -> None:
     prepared, weights = make_clips(tmp_path / "prepared", smooth=True), tmp_path / "heard.safetensors"
     script = [str(SCRIPTS / "train_sound.py"), str(prepared), "--init", str(shipped_weights("call"))]
     cache = tmp_path / "sound.safetensors"
-    options = ["--out", str(weights), "--versions", "2", "--minutes", "0.05", "--cache", str(cache)]
+    options = ["--cache", str(cache), "--out", str(weights), "--versions", "2", "--unspoken", "4", "--minutes", "0.05"]
     assert "'a':" in _run(*script, *options)
     assert cache.is_file()
     assert "'a':" in _run(*script, *options)  # from what was kept
@@ -46,3 +50,21 @@ def test_the_sounds_networks_are_trained_alone(tmp_path: Path) -> None:
         if not name.startswith("audio_"):
             assert torch.equal(value, after[name]), name
     assert not torch.equal(before["audio_posterior.mean.weight"], after["audio_posterior.mean.weight"])
+
+
+def test_a_hastened_clip_says_and_shows_the_same_sooner(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("train_sound", SCRIPTS / "train_sound.py")
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = script  # its dataclasses look themselves up
+    spec.loader.exec_module(script)
+    clip = read_clips(make_clips(tmp_path), "train")[0]
+    clip.__dict__["audio"] = np.zeros(40 * HOP, np.float32)
+    clip.audio[20 * HOP] = 1.0
+    soon = script.hasten(clip, 1.25)
+    assert len(soon.frames) == len(soon.landmarks) == len(soon.speech) == 32
+    assert len(soon.audio) == 32 * HOP
+    assert int(np.argmax(soon.audio)) == 16 * HOP
+    assert np.allclose(soon.landmarks[::4], clip.landmarks[:40:5], atol=1e-4)
+    assert np.array_equal(soon.speech[::4], clip.speech[:40:5])
+    assert len(clip.frames) == 40  # the clip itself is as it was

@@ -22,7 +22,7 @@ from streamhead.training.batches import BatchSource, read_clips
 from streamhead.training.config import read_config
 from streamhead.training.loop import export, train
 from streamhead.training.run_folder import RunFolder
-from streamhead.training.sound import Voice, draw_voice, record
+from streamhead.training.sound import Voice, draw_voice, nobody, record
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +157,16 @@ def test_sound_augmentation_is_finite_and_repeatable() -> None:
         assert np.array_equal(out, record(sound, np.random.default_rng(seed), [sound[::-1].copy(), sound[::3].copy()]))
     voices = [draw_voice(np.random.default_rng(seed)) for seed in range(50)]
     assert Voice() in voices and len(set(voices)) > 20
+
+
+def test_sounds_in_which_nobody_speaks_are_as_loud_as_each_other() -> None:
+    voices = [speech(1.0, 16000, seed) for seed in range(3)]
+    sounds = [nobody(32000, np.random.default_rng(seed), voices) for seed in range(20)]
+    for seed, sound in enumerate(sounds):
+        assert sound.shape == (32000,) and np.isfinite(sound).all()
+        assert np.sqrt(np.mean(sound**2)) == pytest.approx(1.0, rel=1e-4)
+        assert np.array_equal(sound, nobody(32000, np.random.default_rng(seed), voices))
+    assert max(abs(np.corrcoef(np.stack(sounds))[~np.eye(20, dtype=bool)])) < 0.5
 
 
 def test_recipes_are_read_and_mistakes_named(tmp_path: Path) -> None:

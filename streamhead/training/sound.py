@@ -12,7 +12,7 @@ from scipy import signal
 from streamhead.audio.resample import resample
 from streamhead.timebase import SAMPLE_RATE
 
-__all__ = ["Voice", "draw_voice", "record"]
+__all__ = ["Voice", "draw_voice", "nobody", "record"]
 
 Samples = NDArray[np.float32]
 
@@ -103,6 +103,48 @@ def _noise(count: int, rng: np.random.Generator, others: Sequence[Samples]) -> S
     slope = rng.uniform(0.9, 0.99)
     out: Samples = signal.lfilter([1.0], [1.0, -slope], white).astype(np.float32)
     return out
+
+
+def _breaths(count: int, rng: np.random.Generator) -> Samples:
+    """Bands of noise that swell and fade: breaths, a door, a hand over the table; the short ones are keys."""
+    out = np.zeros(count, np.float32)
+    at = 0
+    while at < count:
+        length = int(SAMPLE_RATE * np.exp(rng.uniform(np.log(0.02), np.log(1.2))))
+        low = np.exp(rng.uniform(np.log(100), np.log(2500)))
+        band = signal.butter(
+            1, (low, min(low * rng.uniform(1.5, 12.0), 7500.0)), "bandpass", fs=SAMPLE_RATE, output="sos"
+        )
+        swell = np.sin(np.pi * (np.arange(length) + 0.5) / length) ** rng.uniform(0.5, 3.0)
+        part = out[at : at + length]
+        noise = signal.sosfilt(band, rng.standard_normal(length)) * swell
+        part += (noise / (np.std(noise) + 1e-9) * rng.uniform(0.3, 1.0)).astype(np.float32)[: len(part)]
+        at += length + int(SAMPLE_RATE * rng.uniform(0.0, 0.8))
+    return out
+
+
+def nobody(count: int, rng: np.random.Generator, others: Sequence[Samples]) -> Samples:
+    """A sound in which nobody speaks to us: a crowd, music, breaths and clatter, or noise; of unit power.
+
+    Args:
+        count: of samples, 16 kHz.
+        rng: where all choices come from.
+        others: sounds of talkers, without pauses; all are heard at once in a crowd.
+    """
+    kind = rng.integers(0, 7)
+    if kind < 2:
+        out = _babble(count, rng, others)
+    elif kind < 4:
+        out = _music(count, rng)
+    elif kind < 6:
+        out = _breaths(count, rng)
+    else:
+        out = _noise(count, rng, ())
+    if rng.random() < 0.6:
+        out = _equalise(out, rng)
+    if rng.random() < 0.4:
+        out = _reverberate(out, rng)
+    return (out / np.float32(np.sqrt(np.mean(out**2)) + 1e-9)).astype(np.float32)
 
 
 def record(samples: Samples, rng: np.random.Generator, others: Sequence[Samples] = ()) -> Samples:
