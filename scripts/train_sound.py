@@ -43,6 +43,7 @@ from streamhead.timebase import HOP, SAMPLE_RATE
 from streamhead.training import geometry
 from streamhead.training.batches import BatchSource, Clip, read_clips
 from streamhead.training.config import TrainingConfig, read_config
+from streamhead.training.loop import natural_opening
 from streamhead.training.run_folder import Ema
 from streamhead.training.sound import nobody
 from streamhead.training.trainee import detrended
@@ -316,6 +317,9 @@ def main(
     minutes: Annotated[float, typer.Option(help="Of training.")] = 20.0,
     rate: Annotated[float, typer.Option(help="Of learning, at its highest.")] = 1e-3,
     plain_share: Annotated[float, typer.Option(help="Of clips heard as recorded, besides those drawn.")] = 0.0,
+    mean_with: Annotated[
+        list[Path] | None, typer.Option(help="Other weights; the mean of their networks and what was trained is kept.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the weights and of what is drawn.")] = 0,
 ) -> None:
     """Train the sound's networks alone."""
@@ -334,7 +338,14 @@ def main(
         network.audio_encoder.mean, network.audio_encoder.scale = altered.feature_statistics()
     silence = torch.from_numpy(plain.spec.silence_patch())
     readout = train(network, teacher, altered.clips, corpus, silence, minutes, rate, plain_share, seed)
-    save_network(out, network.state_dict(), header)
+    state = network.state_dict()
+    others = [load_network(path, "call")[0].state_dict() for path in mean_with or ()]
+    for name in [name for name in state if name.startswith("audio_")] if others else ():
+        state[name] = torch.stack([part[name].float() for part in (state, *others)]).mean(0)
+    network.load_state_dict(state)
+    # How far the known faces open their mouths has changed with what they are told.
+    opening = natural_opening(network.eval(), config)
+    save_network(out, state, header.model_copy(update={"natural_opening": opening}))
     held_out = read_clips(prepared, "val")
     print(report(network.eval(), readout, gather(held_out, plain, plain, 1), held_out))
 

@@ -13,7 +13,7 @@ import torch
 from made_up import make_clips
 from safetensors.torch import load_file
 
-from streamhead.model.checkpoint import load_network, shipped_weights
+from streamhead.model.checkpoint import load_network, read_header, shipped_weights
 from streamhead.model.mouth_gauge import MouthGauge
 from streamhead.timebase import HOP
 from streamhead.training.batches import read_clips
@@ -44,7 +44,9 @@ def test_the_sounds_networks_are_trained_alone(tmp_path: Path) -> None:
     options = ["--cache", str(cache), "--out", str(weights), "--versions", "2", "--unspoken", "4", "--minutes", "0.05"]
     assert "'a':" in _run(*script, *options)
     assert cache.is_file()
-    assert "'a':" in _run(*script, *options)  # from what was kept
+    mean = ("--mean-with", str(shipped_weights("call")))
+    assert "'a':" in _run(*script, *options, *mean)  # from what was kept
+    assert read_header(weights).natural_opening > 0.0
     before, after = (load_network(path)[0].state_dict() for path in (shipped_weights("call"), weights))
     for name, value in before.items():
         if not name.startswith("audio_"):

@@ -34,7 +34,7 @@ from streamhead.training.config import OptimiserConfig, TrainingConfig
 from streamhead.training.run_folder import Ema, RunFolder
 from streamhead.training.validate import draw_clip, save_strip, score
 
-__all__ = ["export", "train"]
+__all__ = ["export", "natural_opening", "train"]
 
 CHECKED_CLIPS = 8
 KNOWN_CLIPS = 3
@@ -122,13 +122,21 @@ def export(config: TrainingConfig, folder: RunFolder, path: Path) -> None:
     header = _header(config, step)
     network = _averaged(config, ema, torch.device("cpu"))
     if config.network.backbone == "warp" and isinstance(network, TalkingHeadNetwork):
-        header = header.model_copy(update={"natural_opening": _natural_opening(network, config)})
+        header = header.model_copy(update={"natural_opening": natural_opening(network, config)})
     save_network(path, ema.values, header)
 
 
 @torch.inference_mode()
-def _natural_opening(network: TalkingHeadNetwork, config: TrainingConfig) -> float:
-    """How far faces the network knows open their mouths: the median over a few clips of each training talker."""
+def natural_opening(network: TalkingHeadNetwork, config: TrainingConfig) -> float:
+    """How far faces the network knows open their mouths: the median over a few clips of each training talker.
+
+    Args:
+        network: at whose drawings the mouth gauge looks.
+        config: of the run, which names the clips.
+
+    Returns:
+        Standard deviation of the inner lips' opening, eye distances; for the header of whatever draws so.
+    """
     source, meter, openings = BatchSource(config), DriveMeter(network), []
     for clips in source.by_talker.values():
         for clip in clips[:KNOWN_CLIPS]:
