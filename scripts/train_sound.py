@@ -7,7 +7,7 @@ What z means stays: where a measure of mouth or lids can be read off z, z is to 
 directions it is to be what the given weights make of the clean sound. So the rest of the network need not be trained
 anew, and gains from some training (`streamhead train RECIPE --init heard.safetensors`). Where the given networks are of
 other sizes than the preset's, they begin from scratch. Altered versions of every training clip's sound are made once
-and kept in `--cache`, most of them faster or slower than it was said, the faces with it; other talkers are laid under
+and kept in `--cache`, half of them faster or slower than it was said, the faces with it; other sounds are laid under
 them, bands are left out and units dropped anew at every step. Where nobody speaks, but a crowd, music or a breath is
 heard, z is to be what it is in silence.
 """
@@ -340,7 +340,7 @@ def main(
     readout = train(network, teacher, altered.clips, corpus, silence, minutes, rate, plain_share, seed)
     state = network.state_dict()
     others = [load_network(path, "call")[0].state_dict() for path in mean_with or ()]
-    for name in [name for name in state if name.startswith("audio_")] if others else ():
+    for name in [name for name in state if name.startswith("audio_")]:
         state[name] = torch.stack([part[name].float() for part in (state, *others)]).mean(0)
     network.load_state_dict(state)
     # How far the known faces open their mouths has changed with what they are told.
