@@ -1,44 +1,45 @@
 #!/usr/bin/env python3
-"""Do lips shut on p, b, m and open on open vowels, for voices the model never heard, as real lips do?
+"""Do lips follow voices and words that the model never heard, as real lips follow theirs?
 
     scripts/other_voices.py PREPARED --out OUT [--sentences 8] [--clips 20]
 
-Speaks test sentences of GRID with synthetic voices of both sexes (flite and espeak-ng, which must be installed: apt-get
-install flite espeak-ng), whose own phoneme timing says when lips have to be where; drives the shipped model with them;
-and takes the same measure of real clips by their word timing, and of the model hearing these clips. What is done is
-kept in OUT; the same command goes on.
+Speaks test sentences of GRID, and everyday ones (`sentences_unheard.txt`), with synthetic voices of both sexes, whose
+own timing says when lips have to be where, and single words with a human's (`human_voice.py`); drives the shipped
+model with them; and takes the same measures of real clips by their word timing, and of the model hearing these clips:
+whether lips shut on p, b, m and open on open vowels, and how well their opening follows what the lips of training
+clips do, on average, for such sounds. What is done is kept in OUT; the same command goes on. The voices have to be
+installed: apt-get install flite espeak-ng asterisk-core-sounds-en-g722.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import re
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import numpy as np
 import typer
+from human_voice import WORDS, say_words
 from numpy.typing import NDArray
 from rich.progress import track
+from synthetic_voices import Said, say
 
-from streamhead.audio.files import load_audio
-from streamhead.audio.resample import as_float_mono, resample
 from streamhead.errors import StreamheadError
 from streamhead.evaluation.evaluate import Scorer
 from streamhead.evaluation.figures import save, strip
 from streamhead.evaluation.generate import generate, head_of
 from streamhead.evaluation.plan import Model, Plan, choose_clips
-from streamhead.evaluation.sync import find_landmarks, mouth_opening
+from streamhead.evaluation.sync import correlation, detrend, find_landmarks, mouth_opening
 from streamhead.evaluation.tables import write_texts
 from streamhead.face.portrait import Portrait
 from streamhead.model.checkpoint import shipped_weights
 from streamhead.stream.talking_head import TalkingHead
 from streamhead.timebase import FPS, SAMPLE_RATE
-from streamhead.training.batches import Clip
+from streamhead.training import geometry
+from streamhead.training.batches import Clip, read_clips
+from streamhead.training.visemes import VisemeModel, occupancy, phones_of_words
 
 VOICES: Final = {
     "flite slt (female)": ("flite", "slt"),
@@ -46,6 +47,8 @@ VOICES: Final = {
     "espeak-ng en-us+f3 (female)": ("espeak", "en-us+f3"),
     "espeak-ng en-us (male)": ("espeak", "en-us"),
 }
+HUMAN: Final = "a human (female)"
+WORDS_AT_ONCE: Final = 4
 LEAD: Final = 0.6  # s of silence around a synthetic sentence
 
 SHUT: Final = 0.25
@@ -78,76 +81,10 @@ OPEN_WORDS: Final = {
     "eight",
 }
 SHUT_PHONES: Final = {"p", "b", "m"}
-# The same vowels, as flite and as espeak-ng write them.
-OPEN_PHONES: Final = {"ae", "ay", "aw", "ey", "eh", "aa"} | {"a", "aI", "aU", "eI", "E", "A:", "a:", "aa"}
+OPEN_PHONES: Final = {"ae", "ay", "aw", "ey", "eh", "aa"}
+EVERYDAY: Final = Path(__file__).with_name("sentences_unheard.txt")
 
 Span = tuple[float, float]
-
-
-class _Event(ctypes.Structure):
-    _fields_ = (
-        ("type", ctypes.c_int),
-        ("identifier", ctypes.c_uint),
-        ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int),
-        ("audio_position", ctypes.c_int),
-        ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p),
-        ("name", ctypes.c_char * 8),
-    )
-
-
-def say_espeak(text: str, voice: str) -> tuple[NDArray[np.float32], list[tuple[float, float, str]]]:
-    """Samples at 16 kHz, and phones with their start and end in seconds, by espeak-ng's own events."""
-    try:
-        library = ctypes.CDLL("libespeak-ng.so.1")
-    except OSError as error:
-        raise StreamheadError("espeak-ng is not installed; apt-get install espeak-ng") from error
-    rate = library.espeak_Initialize(2, 0, None, 1)  # synchronous, with phoneme events
-    if library.espeak_SetVoiceByName(voice.encode()) != 0:
-        raise StreamheadError(f"espeak-ng has no voice {voice}")
-    parts: list[NDArray[np.int16]] = []
-    starts: list[tuple[float, str]] = []
-
-    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
-    def take(samples: Any, count: int, events: Any) -> int:
-        if samples and count > 0:
-            parts.append(np.ctypeslib.as_array(samples, (count,)).copy())
-        index = 0
-        while events[index].type != 0:
-            if events[index].type == 7:
-                starts.append((events[index].audio_position / 1000, events[index].name.decode(errors="replace")))
-            index += 1
-        return 0
-
-    library.espeak_SetSynthCallback(take)
-    data = text.encode() + b"\0"
-    library.espeak_Synth(data, ctypes.c_size_t(len(data)), 0, 1, 0, 1, None, None)
-    library.espeak_Synchronize()
-    sound = np.concatenate(parts).astype(np.float32) / 32768
-    ends = [start for start, _ in starts[1:]] + [len(sound) / rate]
-    phones = [(start, end, re.sub(r"[^A-Za-z@:]", "", name)) for (start, name), end in zip(starts, ends, strict=True)]
-    return resample(sound, rate), phones
-
-
-def say_flite(text: str, voice: str) -> tuple[NDArray[np.float32], list[tuple[float, float, str]]]:
-    """The same by flite."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "speech.wav"
-        try:
-            told = subprocess.run(
-                ["flite", "-voice", voice, "-t", text, "-psdur", "-o", str(path)],
-                check=True,
-                capture_output=True,
-                text=True,
-            ).stdout
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise StreamheadError("flite cannot be run; apt-get install flite") from error
-        sound, rate = load_audio(path)
-    pairs = [part.split(":") for part in told.split()]
-    ends = [float(end) for _, end in pairs]
-    phones = [(start, end, name) for start, end, (name, _) in zip([0.0, *ends], ends, pairs, strict=False)]
-    return resample(as_float_mono(sound), rate), phones
 
 
 def reached(opening: NDArray[np.float64], spans: Sequence[Span], *, shut: bool) -> list[bool]:
@@ -178,42 +115,78 @@ def opening_of(scorer: Scorer, frames: NDArray[np.uint8]) -> NDArray[np.float64]
     return mouth_opening(find_landmarks(frames, scorer.finder))
 
 
-def judged(opening: NDArray[np.float64], shut: Sequence[Span], wide: Sequence[Span]) -> dict[str, list[bool]]:
+def judged(
+    opening: NDArray[np.float64],
+    shut: Sequence[Span],
+    wide: Sequence[Span],
+    usual: NDArray[np.float64],
+    other: NDArray[np.float64],
+) -> dict[str, list[float]]:
+    """Where lips were at these sounds, and how they followed what is usual for them, and by chance for others."""
     # By chance, at the times of the other sounds: how often lips would be there anyway.
     return {
         "shut": reached(opening, shut, shut=True),
         "open": reached(opening, wide, shut=False),
         "shut_elsewhere": reached(opening, [(start, start + CONSONANT_S) for start, _ in _middles(wide)], shut=True),
         "open_elsewhere": reached(opening, shut, shut=False),
+        "follows": _follows(opening, usual),
+        "follows_others": _follows(opening, other),
     }
+
+
+def _follows(opening: NDArray[np.float64], usual: NDArray[np.float64]) -> list[float]:
+    count = min(len(opening), len(usual))
+    found = correlation(detrend(opening[:count]), detrend(usual[:count]))
+    return [] if found is None else [found]
 
 
 def _middles(spans: Sequence[Span]) -> list[Span]:
     return [((start + end) / 2 - CONSONANT_S / 2, end) for start, end in spans]
 
 
+def usual_lips(prepared: Path, talkers: str) -> VisemeModel:
+    """How far open lips are, on average, at the sounds of these talkers' training clips."""
+    wanted = talkers.split(",")
+    films = [
+        (
+            occupancy(phones_of_words(clip.words), len(clip.landmarks)),
+            geometry.measure(np.asarray(clip.landmarks))[:, :1],
+        )
+        for clip in read_clips(prepared, "train")
+        if clip.words and clip.talker in wanted
+    ]
+    if not films:
+        raise StreamheadError(f"{prepared} has no training clips of {talkers} with words; give others by --talkers")
+    return VisemeModel.fit(films)
+
+
+def said_by(voice: str, text: str) -> Said:
+    return say_words(text) if voice == HUMAN else say(*VOICES[voice], text)
+
+
 def spoken(
-    scorer: Scorer, head: TalkingHead, text: str, voice: tuple[str, str], picture: Path
-) -> dict[str, list[bool]]:
-    say = say_flite if voice[0] == "flite" else say_espeak
-    sound, phones = say(text, voice[1])
+    scorer: Scorer, head: TalkingHead, voice: str, texts: tuple[str, str], lips: VisemeModel, picture: Path
+) -> dict[str, list[float]]:
+    """The first of the texts is said, the second is another."""
+    sound, phones = said_by(voice, texts[0])
     pad = np.zeros(int(LEAD * SAMPLE_RATE), np.float32)
     sound = np.concatenate([pad, sound, pad])
     drawn = np.stack([frame.image for frame in head.render(sound, SAMPLE_RATE, temperature=0.0, view="face")])
-    names = ("shut", "open")
-    spans = {
-        name: [(LEAD + start, LEAD + end) for start, end, phone in phones if phone in wanted]
-        for name, wanted in zip(names, (SHUT_PHONES, OPEN_PHONES), strict=True)
-    }
+    phones, others = (
+        [(LEAD + start, LEAD + end, phone) for start, end, phone in said]
+        for said in (phones, said_by(voice, texts[1])[1])
+    )
     if not picture.exists():
         index = np.arange(int(LEAD * FPS) - 2, len(drawn) - int(LEAD * FPS) + 2, 2)
-        at = [" ".join(p for s, e, p in phones if s + LEAD < (t + 1) / FPS and e + LEAD > t / FPS) for t in index]
-        save(picture, strip({", ".join(voice): drawn}, index, at))
-    return judged(opening_of(scorer, drawn), spans["shut"], spans["open"])
+        at = [" ".join(p for s, e, p in phones if s < (t + 1) / FPS and e > t / FPS) for t in index]
+        save(picture, strip({voice: drawn}, index, at))
+    shut, wide = ([(s, e) for s, e, phone in phones if phone in wanted] for wanted in (SHUT_PHONES, OPEN_PHONES))
+    usual, other = (lips.predict(occupancy(said, len(drawn)))[:, 0] for said in (phones, others))
+    return judged(opening_of(scorer, drawn), shut, wide, usual, other)
 
 
-def markdown(kept: dict[str, dict[str, list[bool]]], facts: str) -> str:
-    rows: dict[str, dict[str, list[bool]]] = {}
+def markdown(kept: dict[str, dict[str, list[float]]], facts: str) -> str:
+    rows: dict[str, dict[str, list[float]]] = {}
     for key, one in kept.items():
         row = rows.setdefault(key.rsplit(" | ", 1)[0], {})
         for name, results in one.items():
@@ -222,15 +195,18 @@ def markdown(kept: dict[str, dict[str, list[bool]]], facts: str) -> str:
     lines = [
         facts,
         "",
-        "| voice | shut on p, b, m | of real | open on vowels | of real | shut in mid-vowel | open on p, b, m |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| voice | shut on p, b, m | of real | open on vowels | of real | shut in mid-vowel | open on p, b, m "
+        "| follows its sounds | another sentence's |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, row in rows.items():
         cells = []
         for key in ("shut", "open"):
             share = float(np.mean(row[key]))
-            cells += [f"{share:.2f} ({sum(row[key])}/{len(row[key])})", f"{share / np.mean(real[key]):.2f}"]
-        cells += [f"{np.mean(row[key]):.2f}" for key in ("shut_elsewhere", "open_elsewhere")]
+            cells += [f"{share:.2f} ({sum(row[key]):.0f}/{len(row[key])})", f"{share / np.mean(real[key]):.2f}"]
+        cells += [
+            f"{np.mean(row[key]):.2f}" for key in ("shut_elsewhere", "open_elsewhere", "follows", "follows_others")
+        ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
 
@@ -246,30 +222,47 @@ def main(
     model = Model.of(shipped_weights("call"))
     pairs = choose_clips(prepared, "test", talkers=talkers.split(","), limit=clips, seed=seed)
     path = out / "other-voices.json"
-    kept: dict[str, dict[str, list[bool]]] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    kept: dict[str, dict[str, list[float]]] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     with Scorer(Plan((model,), seed=seed)) as scorer:
         engine = scorer.engine(model)
         head = TalkingHead(engine, Portrait.default())
-        texts = [" ".join(word for _, _, word in pair.clip.words) for pair in pairs[:sentences]]
-        todo: list[tuple[str, Any]] = [(f"{name} | {text}", (text, name)) for name in VOICES for text in texts]
+        lips = usual_lips(prepared, talkers)
+        texts = {
+            "": [" ".join(word for _, _, word in pair.clip.words) for pair in pairs[:sentences]],
+            ", everyday words": EVERYDAY.read_text("utf-8").splitlines()[:sentences],
+        }
+        words = np.random.default_rng(seed).permutation(WORDS)
+        groups = [" ".join(group) for group in np.array_split(words, len(words) // WORDS_AT_ONCE)]
+        todo: list[tuple[str, Any]] = [
+            (f"{name}{kind} | {text}", (name, (text, other)))
+            for name, kind, many in [
+                *((name, kind, many) for kind, many in texts.items() for name in VOICES),
+                (HUMAN, ", other words", groups),
+            ]
+            for text, other in zip(many, [*many[1:], many[0]], strict=True)
+        ]
         todo += [(f"real clips | {pair.clip.name}", pair.clip) for pair in pairs]
         todo += [(f"the model, these clips' sound | {pair.clip.name}", pair.clip) for pair in pairs]
         for key, what in track([one for one in todo if one[0] not in kept], "listening"):
             if isinstance(what, tuple):
-                text, name = what
-                picture = out / "strips" / f"{re.sub(r'[^a-z0-9]+', '-', name)}.png"
-                kept[key] = spoken(scorer, head, text, VOICES[name], picture)
+                picture = out / "strips" / f"{re.sub(r'[^a-z0-9]+', '-', key.split(' | ')[0])}.png"
+                kept[key] = spoken(scorer, head, *what, lips, picture)
             else:
                 frames = np.asarray(what.frames)
                 if not key.startswith("real"):
                     frames = generate(head_of(engine, what), what, what, seed=seed, temperature=0.0)
-                kept[key] = judged(opening_of(scorer, frames), *spans_of_words(what))
+                at = next(i for i, pair in enumerate(pairs) if pair.clip.name == what.name)
+                words = (what.words, pairs[(at + 1) % len(pairs)].clip.words)
+                usual = [lips.predict(occupancy(phones_of_words(one), len(frames)))[:, 0] for one in words]
+                kept[key] = judged(opening_of(scorer, frames), *spans_of_words(what), *usual)
             write_texts(out, {path.name: json.dumps(kept)})
     wanted = dict(sorted(((key, kept[key]) for key, _ in todo), key=lambda item: "real" not in item[0][:4]))
     facts = (
         f"{sentences} sentences a voice, {len(pairs)} real clips ({talkers}), split test, weights {model.preset} "
         f"{model.sha256[:12]}, temperature 0, seed {seed}; shut: under {SHUT:g} of the clip's range of opening (5th to "
-        f"95th percentile) at least once in the sound's time and a frame on either side; open: above {OPEN:g}."
+        f"95th percentile) at least once in the sound's time and a frame on either side; open: above {OPEN:g}; "
+        "follows: mean over sentences of the opening's correlation with what lips of training clips do at such sounds "
+        "on average, detrended."
     )
     text = markdown(wanted, facts)
     typer.echo(text)

@@ -9,14 +9,16 @@ anew, and gains from some training (`streamhead train RECIPE --init heard.safete
 other sizes than the preset's, they begin from scratch. Altered versions of every training clip's sound are made once
 and kept in `--cache`, half of them faster or slower than it was said, the faces with it; other sounds are laid under
 them, bands are left out and units dropped anew at every step. Where nobody speaks, but a crowd, music or a breath is
-heard, z is to be what it is in silence.
+heard, z is to be what it is in silence. The clips hold 51 words; so that others are understood, too, synthetic voices
+say everyday sentences (`sentences.txt`), the mouth is to do for their sounds what it does, on average, for the same
+sounds in the clips, and the cells are to tell what sound it is.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -24,34 +26,26 @@ import numpy as np
 import torch
 import typer
 from numpy.typing import NDArray
-from rich.progress import Progress, track
-from safetensors.torch import load_file, save_file
+from rich.progress import Progress
+from sound_corpus import FRAMES, LEAD, VOICES, Corpus, gather
 from torch import Tensor, nn
 from torch.nn import functional
 
-from streamhead.audio.features import extract
-from streamhead.audio.features import patches as windows
-from streamhead.audio.level import TARGET_DB
-from streamhead.audio.resample import resample
 from streamhead.errors import StreamheadError
 from streamhead.evaluation.sync import correlation, detrend
 from streamhead.model.checkpoint import Header, load_network, save_network
 from streamhead.model.config import preset
 from streamhead.model.families import build_network
 from streamhead.model.network import TalkingHeadNetwork
-from streamhead.timebase import HOP, SAMPLE_RATE
 from streamhead.training import geometry
 from streamhead.training.batches import BatchSource, Clip, read_clips
 from streamhead.training.config import TrainingConfig, read_config
 from streamhead.training.loop import natural_opening
 from streamhead.training.run_folder import Ema
-from streamhead.training.sound import nobody
 from streamhead.training.trainee import detrended
+from streamhead.training.visemes import VISEMES, VisemeModel
 
 RECIPE: Final = Path(__file__).resolve().parent / "recipes" / "call.toml"
-LEAD: Final = 12
-"""Most frames of silence before a clip; one that always heard as many would be lost in a stream's first frames."""
-FRAMES: Final = 75
 BABBLE: Final = 0.35
 """Share of clips with one to three others under them."""
 ACCOMPANIED: Final = 0.3
@@ -67,72 +61,14 @@ CLIPS: Final = 16
 """A step."""
 RESTING: Final = 3
 """Clips of a step besides these in which nobody speaks: the face is to rest."""
-HASTE: Final = 0.12
-"""Logarithm of the most by which a clip is slowed down or hastened."""
+SPOKEN: Final = 5
+"""Synthetic sentences of a step besides these."""
 TEACH: Final = 3.0
 """Weight of staying what z was, against reading the measures, both in units of their variance."""
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Clips' sounds in some versions, and what the faces did.
-
-    Attributes:
-        patches: ``(V, N, LEAD + FRAMES, rows, dims)`` half precision; version 0 is the sound as it was recorded.
-        measures: ``(V, N, FRAMES, 5)``, standardised.
-        moments: ``(V, N, FRAMES)`` which frame of version 0 a frame corresponds to; -1 after the clip's end.
-        unspoken: ``(M, LEAD + FRAMES, rows, dims)`` half precision; nobody speaks.
-    """
-
-    patches: Tensor
-    measures: Tensor
-    moments: Tensor
-    unspoken: Tensor
-
-
-def hasten(clip: Clip, factor: float) -> Clip:
-    """The clip spoken ``factor`` times as fast, sound, face and gate alike; the voice goes up with it."""
-    count = len(clip.frames)
-    moments = np.arange(int(count / factor)) * factor
-    below = np.minimum(moments.astype(int), count - 2)
-    part = (moments - below)[:, None, None]
-    landmarks = np.asarray(clip.landmarks)
-    out = replace(clip)
-    # What a clip would load when asked: these are found in its place.
-    out.__dict__["landmarks"] = (1.0 - part) * landmarks[below] + part * landmarks[below + 1]
-    out.__dict__["speech"] = clip.speech[np.minimum(np.rint(moments).astype(int), len(clip.speech) - 1)]
-    out.__dict__["frames"] = np.broadcast_to(np.uint8(0), (len(moments), 0, 0, 3))
-    out.__dict__["audio"] = resample(clip.audio, round(SAMPLE_RATE * factor), SAMPLE_RATE)
-    return out
-
-
-def gather(clips: list[Clip], plain: BatchSource, altered: BatchSource, versions: int, unspoken: int = 0) -> Corpus:
-    """The corpus of these clips, and so many sounds without a talker."""
-    spec = plain.spec
-    shape = (versions, len(clips), FRAMES)
-    measures, moments = np.zeros((*shape, 5), np.float32), np.full(shape, -1, np.int16)
-    patches = np.zeros((versions, len(clips), LEAD + FRAMES, spec.rows, spec.dims), np.float16)
-    for i, original in enumerate(track(clips, "sound")):
-        for version in range(versions):
-            rng = np.random.default_rng((7, i, version))
-            # In a round number of samples a second, so that resampling is exact; half of the versions keep their pace.
-            factor = round(160 * np.exp(rng.uniform(-HASTE, HASTE))) / 160 if version % 2 else 1.0
-            clip = hasten(original, factor) if factor != 1.0 else original
-            count = min(len(clip.frames), FRAMES)
-            found = geometry.measure(np.asarray(clip.landmarks)[:count])
-            measures[version, i, :count] = (found - altered.geometry_mean) / altered.geometry_std
-            moments[version, i, :count] = np.minimum(np.rint(np.arange(count) * factor), len(original.frames) - 1)
-            sound, _ = (altered if version else plain).sound(clip, -LEAD, LEAD + count, rng)
-            patches[version, i, : len(sound)] = sound
-    without = np.zeros((unspoken, LEAD + FRAMES, spec.rows, spec.dims), np.float16)
-    for i in track(range(unspoken), "nobody speaks"):
-        rng = np.random.default_rng((8, i))
-        crowd = [clips[index] for index in rng.integers(len(clips), size=int(rng.integers(3, 7)))]
-        voices = [clip.audio[np.repeat(clip.speech, HOP)[: len(clip.audio)].nonzero()[0]] for clip in crowd]
-        sound = nobody((LEAD + FRAMES + 8) * HOP, rng, [voice for voice in voices if len(voice)])
-        loud = np.float32(10 ** ((TARGET_DB + rng.normal(0.0, 5.0)) / 20))
-        without[i] = windows(extract(sound * loud, spec), spec, 4, 4 + LEAD + FRAMES)
-    return Corpus(*(torch.from_numpy(array) for array in (patches, measures, moments, without)))
+GUESS: Final = 0.3
+"""Of that where what z was is only guessed, from the sounds of synthetic speech."""
+SOUNDS: Final = 0.2
+"""Weight of naming the visemes, which is what words never heard before are made of."""
 
 
 def hear(network: TalkingHeadNetwork, patches: Tensor) -> tuple[Tensor, Tensor]:
@@ -213,35 +149,141 @@ def report(network: TalkingHeadNetwork, readout: nn.Linear, corpus: Corpus, clip
     return {talker: round(float(np.mean(values)), 3) for talker, values in rows.items()}
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """A step's sounds and what is wanted; weights are 0 where nothing is known.
+
+    Attributes:
+        sound: ``(B, lead + FRAMES, rows, dims)``.
+        mean: ``(B, FRAMES, z)`` of q(z|a), as the teacher has it or as it is guessed to have it.
+        logvar: the same.
+        measures: ``(B, FRAMES, 5)``, standardised.
+        visemes: ``(B, FRAMES, VISEMES)``; all zeros where it is not known what is said.
+        sure_of_z: ``(B, FRAMES, 1)``.
+        sure_of_logvar: the same.
+        sure_of_measures: ``(B, FRAMES, 5)``.
+    """
+
+    sound: Tensor
+    mean: Tensor
+    logvar: Tensor
+    measures: Tensor
+    visemes: Tensor
+    sure_of_z: Tensor
+    sure_of_logvar: Tensor
+    sure_of_measures: Tensor
+
+
+class Teacher:
+    """What z should be: read off the given network once, and for synthetic voices guessed from what they say.
+
+    Args:
+        network: learnt from, not trained.
+        corpus: the sounds.
+        silence: a patch of it.
+    """
+
+    @torch.no_grad()
+    def __init__(self, network: TalkingHeadNetwork, corpus: Corpus, silence: Tensor) -> None:
+        self.corpus = corpus
+        self.silence = silence
+        parts = [hear(network, part) for part in corpus.patches[0].split(32)]
+        self.mean, self.logvar = (torch.cat(values) for values in zip(*parts, strict=True))
+        rest = [part[:, -1:] for part in hear(network, silence.expand(1, LEAD + FRAMES, -1, -1))]
+        self.rest_mean, self.rest_logvar = rest
+        inside = corpus.moments[0].flatten() >= 0
+        z, y = self.mean.flatten(0, 1)[inside], corpus.measures[0].flatten(0, 1)[inside]
+        middle, self.spread = z.mean(0), z.std(0) + 1e-4
+        white = (z - middle) / self.spread
+        ridge = white.T @ white + 1e-2 * len(white) * torch.eye(white.shape[1])
+        weights = torch.linalg.solve(ridge, white.T @ (y - y.mean(0)))
+        basis, _ = torch.linalg.qr(weights)
+        self.elsewhere = torch.eye(len(weights)) - basis @ basis.T
+        self.readout = nn.Linear(len(weights), y.shape[1]).requires_grad_(False)
+        self.readout.weight.copy_((weights / self.spread[:, None]).T)
+        self.readout.bias.copy_(y.mean(0) - (middle / self.spread) @ weights)
+        self.rest_measures = self.readout(self.rest_mean)
+        self.said_mean, self.said_measures = self._guess(y)
+
+    def _guess(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """z and measures for what synthetic voices say."""
+        corpus, known = self.corpus, self.corpus.moments[0] >= 0
+        films = [
+            (
+                corpus.visemes[0, i, part].double().numpy(),
+                torch.cat([self.mean[i], corpus.measures[0, i]], 1)[part].numpy(),
+            )
+            for i, part in enumerate(known)
+            if corpus.visemes[0, i].any()
+        ]
+        if not len(corpus.said):
+            return self.mean[:0], corpus.measures[0, :0]
+        if not films:
+            raise StreamheadError(
+                "no clip says by which words it is spoken; train without synthetic voices: --voices ''"
+            )
+        model = VisemeModel.fit(films)
+        print("visemes against the clips they come from, correlation", np.round(model.correlation[-y.shape[1] :], 2))
+        found = torch.from_numpy(np.stack([model.predict(said.double().numpy()) for said in corpus.said])).float()
+        size = self.mean.shape[2]
+        # An average moves less than what it is the average of; lips cannot be more shut than shut, though.
+        shrinkage = torch.from_numpy(model.shrinkage[size:]).float()
+        low, high = torch.quantile(y, 0.01, dim=0), torch.quantile(y, 0.99, dim=0)
+        middle = y.mean(0)
+        return found[..., :size], (middle + (found[..., size:] - middle) / shrinkage).clamp(low, high)
+
+    def lesson(self, chosen: Tensor, version: Tensor, lead: int, average: Tensor, rng: np.random.Generator) -> Lesson:
+        """These clips in these versions, and some that nobody says, or nobody of flesh and blood."""
+        corpus = self.corpus
+        other = torch.from_numpy(rng.integers(len(corpus.unspoken), size=RESTING))
+        voices = torch.from_numpy(rng.integers(max(len(corpus.spoken), 1), size=SPOKEN if len(corpus.spoken) else 0))
+        talking = torch.cat([corpus.patches[version, chosen], corpus.spoken[voices]])[:, LEAD - lead :].float()
+        talking = disturbed(talking, corpus, average, rng)
+        quiet = flickering(corpus.unspoken[other][:, LEAD - lead :].float(), self.silence, rng)
+        moments = corpus.moments[version, chosen].long()
+        before = moments.clamp(min=0)[..., None]
+        mean, logvar = (
+            values[chosen].gather(1, before.expand(-1, -1, values.shape[2])) for values in (self.mean, self.logvar)
+        )
+        known = (moments >= 0).float()[..., None]
+        said = corpus.said[voices]
+        heard = said.any(-1, keepdim=True).float()
+        always = torch.ones(RESTING, FRAMES, 1)
+        lips = (torch.arange(corpus.measures.shape[-1]) < geometry.MOUTH_MEASURES).float()
+        nothing = functional.one_hot(torch.zeros(RESTING, FRAMES, dtype=torch.long), len(VISEMES)).float()
+        return Lesson(
+            torch.cat([talking, quiet]),
+            torch.cat([mean, self.said_mean[voices], self.rest_mean.expand(RESTING, FRAMES, -1)]),
+            torch.cat([logvar, self.rest_logvar.expand(len(voices) + RESTING, FRAMES, -1)]),
+            torch.cat(
+                [
+                    corpus.measures[version, chosen],
+                    self.said_measures[voices],
+                    self.rest_measures.expand(RESTING, FRAMES, -1),
+                ]
+            ),
+            torch.cat([corpus.visemes[version, chosen], said, nothing]),
+            torch.cat([known, GUESS * heard, always]),
+            torch.cat([known, 0 * heard, always]),
+            torch.cat([known.expand(-1, -1, len(lips)), heard * lips, always.expand(-1, -1, len(lips))]),
+        )
+
+
 def train(
     network: TalkingHeadNetwork,
-    teacher: TalkingHeadNetwork,
+    teacher: Teacher,
     clips: list[Clip],
-    corpus: Corpus,
-    silence: Tensor,
     minutes: float,
     rate: float,
     plain_share: float,
     seed: int,
-) -> nn.Linear:
-    """Train in place, to the average over the steps; returns what reads the measures off z."""
-    with torch.no_grad():
-        parts = [hear(teacher, part) for part in corpus.patches[0].split(32)]
-        aim, certainty = (torch.cat(values) for values in zip(*parts, strict=True))
-        quiet = [part[:, -1:] for part in hear(teacher, silence.expand(1, LEAD + FRAMES, -1, -1))]
-        inside = corpus.moments[0].flatten() >= 0
-        z, y = aim.flatten(0, 1)[inside], corpus.measures[0].flatten(0, 1)[inside]
-        middle, spread = z.mean(0), z.std(0) + 1e-4
-        white = (z - middle) / spread
-        ridge = white.T @ white + 1e-2 * len(white) * torch.eye(white.shape[1])
-        weights = torch.linalg.solve(ridge, white.T @ (y - y.mean(0)))
-        basis, _ = torch.linalg.qr(weights)
-        elsewhere = torch.eye(len(weights)) - basis @ basis.T
-        readout = nn.Linear(len(weights), y.shape[1]).requires_grad_(False)
-        readout.weight.copy_((weights / spread[:, None]).T)
-        readout.bias.copy_(y.mean(0) - (middle / spread) @ weights)
-    free = nn.Linear(network.audio_posterior.hidden, y.shape[1])
-    parameters = [*network.audio_encoder.parameters(), *network.audio_posterior.parameters(), *free.parameters()]
+) -> None:
+    """Train in place, to the average over the steps."""
+    corpus = teacher.corpus
+    free = nn.Linear(network.audio_posterior.hidden, corpus.measures.shape[-1])
+    sounds = nn.Linear(network.audio_posterior.hidden, len(VISEMES))
+    parts = (network.audio_encoder, network.audio_posterior, free, sounds)
+    parameters = [parameter for part in parts for parameter in part.parameters()]
     optimiser = torch.optim.Adam(parameters, rate, betas=(0.9, 0.99))
     ema = Ema(network, 0.998)
     torch.manual_seed(seed)
@@ -256,38 +298,23 @@ def train(
             chosen = torch.from_numpy(rng.choice(len(clips), CLIPS, p=share))
             version = rng.integers(len(corpus.patches), size=CLIPS)
             version = torch.from_numpy(np.where(rng.random(CLIPS) < plain_share, 0, version))
-            start = network.audio_posterior.initial_state(CLIPS + RESTING)
             lead = int(rng.integers(LEAD + 1)) if rng.random() < 0.6 else 0
-            sound = corpus.patches[version, chosen][:, LEAD - lead :].float()
-            sound = disturbed(sound, corpus, network.audio_encoder.mean, rng)
-            other = corpus.unspoken[rng.integers(len(corpus.unspoken), size=RESTING)][:, LEAD - lead :].float()
-            sound = torch.cat([sound, flickering(other, silence, rng)])
+            lesson = teacher.lesson(chosen, version, lead, network.audio_encoder.mean, rng)
+            size = len(lesson.sound)
             with torch.autocast("cpu", torch.bfloat16):
-                codes = network.audio_encoder(sound.flatten(0, 1))
-            codes = functional.dropout(codes.float().unflatten(0, (CLIPS + RESTING, -1)), DROPPED)
-            hidden, _ = network.audio_posterior.run(codes, start)
-            hidden = functional.dropout(hidden, DROPPED)
+                codes = network.audio_encoder(lesson.sound.flatten(0, 1))
+            codes = functional.dropout(codes.float().unflatten(0, (size, -1)), DROPPED)
+            hidden, _ = network.audio_posterior.run(codes, network.audio_posterior.initial_state(size))
+            hidden = functional.dropout(hidden[:, lead:], DROPPED)
             mean, logvar = network.audio_posterior.mean(hidden), network.audio_posterior.logvar(hidden)  # type: ignore[misc]
-            mean, logvar, hidden = mean[:, lead:], logvar[:, lead:], hidden[:, lead:]
-            moments = corpus.moments[version, chosen].long()
-            known = (moments >= 0).float()[..., None]
-            before = moments.clamp(min=0)[..., None]
-            wanted, sure = (
-                torch.cat(
-                    [values[chosen].gather(1, before.expand(-1, -1, values.shape[2])), rest.expand(RESTING, FRAMES, -1)]
-                )
-                for values, rest in zip((aim, certainty), quiet, strict=True)
-            )
-            measures = torch.cat([corpus.measures[version, chosen], readout(quiet[0]).expand(RESTING, FRAMES, -1)])
-            known = torch.cat([known, known.new_ones(RESTING, FRAMES, 1)])
-            loss = torch.zeros(())
-            for read in (readout(mean), free(hidden)):
-                error = (read - measures) * known
+            loss = -SOUNDS * (lesson.visemes * sounds(hidden).log_softmax(-1)).sum(-1).mean()
+            for read in (teacher.readout(mean), free(hidden)):
+                error = (read - lesson.measures) * lesson.sure_of_measures
                 syllables = detrended(error[..., : geometry.MOUTH_MEASURES])
                 loss = loss + error.square().mean() + 2 * syllables.square().mean()
-            off = (mean - wanted) / spread * known
-            loss = loss + TEACH * (off @ elsewhere).square().mean()
-            loss = loss + 0.2 * TEACH * ((logvar - sure) * known).square().mean()
+            off = (mean - lesson.mean) / teacher.spread @ teacher.elsewhere
+            loss = loss + TEACH * (lesson.sure_of_z * off.square()).mean()
+            loss = loss + 0.2 * TEACH * (lesson.sure_of_logvar * (logvar - lesson.logvar).square()).mean()
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -299,7 +326,6 @@ def train(
             step += 1
             bar.update(task, completed=spent, description=f"step {step}, loss {float(loss.detach()):.3f}")
     network.load_state_dict(ema.values)
-    return readout
 
 
 def _sources(config: TrainingConfig) -> tuple[BatchSource, BatchSource]:
@@ -314,6 +340,8 @@ def main(
     cache: Annotated[Path | None, typer.Option(help="Keeps the altered sound between runs.")] = None,
     versions: Annotated[int, typer.Option(help="Of each clip's sound.", min=1)] = 12,
     unspoken: Annotated[int, typer.Option(help="Sounds in which nobody speaks.", min=1)] = 1500,
+    voices: Annotated[str, typer.Option(help="Synthetic ones, ENGINE:VOICE,...; none if empty.")] = ",".join(VOICES),
+    sentences: Annotated[int, typer.Option(help="That each of them says.", min=0)] = 200,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 20.0,
     rate: Annotated[float, typer.Option(help="Of learning, at its highest.")] = 1e-3,
     plain_share: Annotated[float, typer.Option(help="Of clips heard as recorded, besides those drawn.")] = 0.0,
@@ -324,20 +352,21 @@ def main(
 ) -> None:
     """Train the sound's networks alone."""
     torch.manual_seed(seed)
-    network, teacher, header = prepared_network(init)
+    network, learnt_from, header = prepared_network(init)
     config = read_config(RECIPE, prepared=prepared).model_copy(update={"network": preset("call")})
     plain, altered = _sources(config)
     if cache is not None and cache.is_file():
-        corpus = Corpus(**load_file(cache))
+        corpus = Corpus.read(cache)
     else:
-        corpus = gather(altered.clips, plain, altered, versions, unspoken)
+        spoken = tuple(voice for voice in voices.split(",") if voice)
+        corpus = gather(altered.clips, plain, altered, versions, unspoken, spoken, sentences)
         if cache is not None:
-            fields = ("patches", "measures", "moments", "unspoken")
-            save_file({name: getattr(corpus, name) for name in fields}, cache)
-    if header.network != teacher.config:
+            corpus.write(cache)
+    if header.network != learnt_from.config:
         network.audio_encoder.mean, network.audio_encoder.scale = altered.feature_statistics()
     silence = torch.from_numpy(plain.spec.silence_patch())
-    readout = train(network, teacher, altered.clips, corpus, silence, minutes, rate, plain_share, seed)
+    teacher = Teacher(learnt_from, corpus, silence)
+    train(network, teacher, altered.clips, minutes, rate, plain_share, seed)
     state = network.state_dict()
     others = [load_network(path, "call")[0].state_dict() for path in mean_with or ()]
     for name in [name for name in state if name.startswith("audio_")]:
@@ -347,7 +376,7 @@ def main(
     opening = natural_opening(network.eval(), config)
     save_network(out, state, header.model_copy(update={"natural_opening": opening}))
     held_out = read_clips(prepared, "val")
-    print(report(network.eval(), readout, gather(held_out, plain, plain, 1), held_out))
+    print(report(network.eval(), teacher.readout, gather(held_out, plain, plain, 1), held_out))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from sounds import speech
 from streamhead.face.align import mean_face
 from streamhead.training.config import TrainingConfig, read_config
 
+_WORDS = [[0.35, 0.7, "bin"], [0.7, 1.25, "blue"]]
 RECIPES = Path(__file__).parent.parent / "scripts" / "recipes"
 
 
@@ -29,7 +30,7 @@ def make_clips(root: Path, *, smooth: bool = False) -> Path:
         np.save(folder / "landmarks.npy", mean_face() + rng.normal(0, 0.5, (40, 478, 2)).astype(np.float32))
         np.save(folder / "audio.npy", speech(1.6, 16000, number))
         np.save(folder / "speech.npy", (np.arange(40) > 8) & (np.arange(40) < 32))
-        row = {"talker": talker, "name": f"clip{number}", "split": split, "frames": 40, "words": []}
+        row = {"talker": talker, "name": f"clip{number}", "split": split, "frames": 40, "words": _WORDS}
         rows.append({**row, "path": f"{talker}/clip{number}"})
     (root / "manifest.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     return root

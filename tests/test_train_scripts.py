@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +13,10 @@ import torch
 from made_up import make_clips
 from safetensors.torch import load_file
 
+from streamhead.errors import StreamheadError
 from streamhead.model.checkpoint import load_network, read_header, shipped_weights
 from streamhead.model.mouth_gauge import MouthGauge
-from streamhead.timebase import HOP
+from streamhead.timebase import HOP, SAMPLE_RATE
 from streamhead.training.batches import read_clips
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -42,6 +43,7 @@ def test_the_sounds_networks_are_trained_alone(tmp_path: Path) -> None:
     script = [str(SCRIPTS / "train_sound.py"), str(prepared), "--init", str(shipped_weights("call"))]
     cache = tmp_path / "sound.safetensors"
     options = ["--cache", str(cache), "--out", str(weights), "--versions", "2", "--unspoken", "4", "--minutes", "0.05"]
+    options += ["--voices", "espeak:en-us", "--sentences", "3"]
     assert "'a':" in _run(*script, *options)
     assert cache.is_file()
     mean = ("--mean-with", str(shipped_weights("call")))
@@ -54,12 +56,38 @@ def test_the_sounds_networks_are_trained_alone(tmp_path: Path) -> None:
     assert not torch.equal(before["audio_posterior.mean.weight"], after["audio_posterior.mean.weight"])
 
 
-def test_a_hastened_clip_says_and_shows_the_same_sooner(tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("train_sound", SCRIPTS / "train_sound.py")
-    assert spec is not None and spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = script  # its dataclasses look themselves up
-    spec.loader.exec_module(script)
+def test_a_synthetic_voice_says_when_it_says_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    voices = importlib.import_module("synthetic_voices")
+    fast, phones = voices.say("espeak", "en-us", "See the happy judge.")
+    slow, _ = voices.say("espeak", "en-us", "See the happy judge.", 1.25)
+    said = [(start, end, phone) for start, end, phone in phones if phone != "pau"]
+    assert [phone for _, _, phone in said] == ["s", "iy", "dh", "ax", "hh", "ae", "p", "iy", "jh", "ah", "jh"]
+    assert len(fast) < len(slow)
+    assert all(start <= end <= len(fast) / SAMPLE_RATE + 0.01 for start, end, _ in phones)
+    power = {p: np.mean(fast[int(a * SAMPLE_RATE) : int(b * SAMPLE_RATE)] ** 2) for a, b, p in said}
+    assert power["ae"] > 10 * power["p"]
+    with pytest.raises(StreamheadError, match="no voice nobody"):
+        voices.say("espeak", "nobody", "Hello")
+
+
+def test_a_voice_is_laid_beside_one_that_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    say = importlib.import_module("synthetic_voices").say
+    like, phones = say("espeak", "en-us", "papa sees mice")
+    other, truth = say("espeak", "en-us+f3", "papa sees mice", 1.2)
+    found = importlib.import_module("human_voice").align(like, phones, other)
+    assert [phone for *_, phone in found] == [phone for *_, phone in truth]
+    off = [abs(a[0] - b[0]) for a, b in zip(found, truth, strict=True) if b[2] != "pau"]
+    assert np.median(off) < 0.02
+    assert max(off) < 0.08
+    untouched = [abs(a[0] - b[0]) for a, b in zip(phones, truth, strict=True) if b[2] != "pau"]
+    assert max(untouched) > 0.1
+
+
+def test_a_hastened_clip_says_and_shows_the_same_sooner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    script = importlib.import_module("sound_corpus")
     clip = read_clips(make_clips(tmp_path), "train")[0]
     clip.__dict__["audio"] = np.zeros(40 * HOP, np.float32)
     clip.audio[20 * HOP] = 1.0
@@ -69,4 +97,5 @@ def test_a_hastened_clip_says_and_shows_the_same_sooner(tmp_path: Path) -> None:
     assert int(np.argmax(soon.audio)) == 16 * HOP
     assert np.allclose(soon.landmarks[::4], clip.landmarks[:40:5], atol=1e-4)
     assert np.array_equal(soon.speech[::4], clip.speech[:40:5])
+    assert soon.words[0] == (pytest.approx(0.28), pytest.approx(0.56), "bin")
     assert len(clip.frames) == 40  # the clip itself is as it was
