@@ -21,7 +21,7 @@ from streamhead.audio.features import extract, feature_spec
 from streamhead.errors import StreamheadError
 from streamhead.timebase import SAMPLE_RATE
 
-__all__ = ["WORDS", "align", "say_words"]
+__all__ = ["GRIDS_WORDS", "WORDS", "align", "say_words"]
 
 Samples = NDArray[np.float32]
 
@@ -38,6 +38,13 @@ _FILES: Final = (
     | {word: f"digits/mon-{i}" for i, word in enumerate(_MONTHS.split())}
 )
 WORDS: Final = tuple(_FILES)
+"""None of them is GRID's."""
+_DIGITS: Final = "zero one two three four five six seven eight nine"
+_GRIDS: Final = {letter: f"letters/{letter}" for letter in "bcdefghijklmnopqrstuvxyz"} | {
+    word: f"digits/{i}" for i, word in enumerate(_DIGITS.split())
+}
+GRIDS_WORDS: Final = tuple(_GRIDS)
+"""All of them are, but for how "z" is said."""
 GAP: Final = 0.1
 """Seconds between words."""
 _STEP: Final = 0.01
@@ -46,7 +53,7 @@ _RANGE: Final = 14.0
 
 
 def say_words(words: str) -> Said:
-    """Some of :data:`WORDS`, with blanks between them, as ``synthetic_voices.say`` has it.
+    """Some of :data:`WORDS` or :data:`GRIDS_WORDS`, with blanks between them, as ``synthetic_voices.say`` has it.
 
     Raises:
         StreamheadError: the recordings, or flite, are not installed.
@@ -64,7 +71,7 @@ def say_words(words: str) -> Said:
 
 @cache
 def _word(word: str) -> Said:
-    path = FOLDER / f"{_FILES[word]}.g722"
+    path = FOLDER / f"{(_FILES | _GRIDS)[word]}.g722"
     if not path.is_file():
         raise StreamheadError(f"{path} is missing; apt-get install asterisk-core-sounds-en-g722")
     with av.open(str(path), format="g722") as container:

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Final
 
 import numpy as np
 import typer
-from human_voice import WORDS, say_words
+from human_voice import GRIDS_WORDS, WORDS, say_words
 from numpy.typing import NDArray
 from rich.progress import track
 from synthetic_voices import Said, say
@@ -231,13 +231,17 @@ def main(
             "": [" ".join(word for _, _, word in pair.clip.words) for pair in pairs[:sentences]],
             ", everyday words": EVERYDAY.read_text("utf-8").splitlines()[:sentences],
         }
-        words = np.random.default_rng(seed).permutation(WORDS)
-        groups = [" ".join(group) for group in np.array_split(words, len(words) // WORDS_AT_ONCE)]
+        draw = np.random.default_rng(seed)
+        groups = [
+            [" ".join(group) for group in np.array_split(draw.permutation(words), len(words) // WORDS_AT_ONCE)]
+            for words in (GRIDS_WORDS, WORDS)
+        ]
         todo: list[tuple[str, Any]] = [
             (f"{name}{kind} | {text}", (name, (text, other)))
             for name, kind, many in [
                 *((name, kind, many) for kind, many in texts.items() for name in VOICES),
-                (HUMAN, ", other words", groups),
+                (HUMAN, ", letters and digits", groups[0]),
+                (HUMAN, ", other words", groups[1]),
             ]
             for text, other in zip(many, [*many[1:], many[0]], strict=True)
         ]
