@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pseudo_words import pseudo_sentence
 from rich.progress import track
 from safetensors.torch import load_file, save_file
 from synthetic_voices import say
@@ -52,6 +53,19 @@ VOICES: Final = (
     "espeak:gmw/en-GB-x-rp+m7",
 )
 """ENGINE:VOICE; none of those that ``other_voices.py`` asks, nor that of the library's own speech."""
+FOREIGN: Final = {
+    "festival:lp_diphone": "italian",
+    "festival:pc_diphone": "italian",
+    "festival:suo_fi_lj_diphone": "finnish",
+    "festival:hy_fi_mv_diphone": "finnish",
+    "festival:czech_dita": "czech",
+    "festival:czech_krb": "czech",
+    "festival:czech_machac": "czech",
+    "festival:czech_ph": "czech",
+    "festival:upc_ca_ona_hts": "catalan",
+    "festival:msu_ru_nsh_clunits": "russian",
+}
+"""The same, of other languages: more voices made of real ones, women's and a child's among them."""
 SENTENCES: Final = Path(__file__).with_name("sentences.txt")
 
 
@@ -166,7 +180,11 @@ def _synthetic(
 ) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
     """So many sentences by each voice, one window of each, at a pace and in a room of its own."""
     spec, texts, draw = altered.spec, _texts(), np.random.default_rng(6)
-    todo = [(voice, texts[index]) for voice in voices for index in draw.permutation(len(texts))[:sentences]]
+    todo = [
+        (voice, pseudo_sentence(FOREIGN[voice], draw) if voice in FOREIGN else texts[index])
+        for voice in voices
+        for index in draw.permutation(len(texts))[:sentences]
+    ]
     patches = np.zeros((len(todo), LEAD + FRAMES, spec.rows, spec.dims), np.float16)
     said = np.zeros((len(todo), FRAMES, len(VISEMES)), np.float32)
     for i, (voice, text) in enumerate(track(todo, "synthetic voices")):

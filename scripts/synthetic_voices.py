@@ -1,6 +1,8 @@
 """Synthetic voices that say when they say what: flite, festival and espeak-ng, which must be installed.
 
-apt-get install flite espeak-ng festival festvox-kdlpc16k
+apt-get install flite espeak-ng festival festvox-kdlpc16k festvox-italp16k festvox-itapc16k festvox-suopuhe-lj
+festvox-suopuhe-mv festvox-czech-dita festvox-czech-krb festvox-czech-machac festvox-czech-ph festvox-ca-ona-hts
+festvox-ru
 """
 
 from __future__ import annotations
@@ -79,6 +81,19 @@ _ARPABET: Final = {name: name for name in "pbtdkgfvszmnlwr"} | {
     "IR": "er",
     "t[": "t",
 }
+# What festival's voices of other languages call theirs, without stress, length and doubling.
+_FOREIGN: Final = (
+    {name: name for name in [*"pbtdkgfvszmnlrw", "sh", "zh", "ch", "ax"]}
+    | {"a": "aa", "e": "eh", "i": "iy", "o": "ao", "u": "uw", "y": "uw", "E": "eh", "O": "ao", "A": "aa", "ae": "eh"}
+    | {"ay": "ah", "j": "y", "h": "hh", "x": "k", "S": "sh", "Z": "zh", "tS": "ch", "dZ": "jh", "ts": "s", "dz": "z"}
+    | {"J": "n", "L": "l", "N": "ng", "ng": "ng", "ur": "uw", "B": "v", "D": "dh", "G": "g", "c": "s", "sch": "sh"}
+)
+# Where one language means something else by a name: czech's c is "ts", its ch the sound of "loch".
+_OF_VOICE: Final = {
+    "czech": {"ch": "k", "c~": "ch", "d~": "d", "dz~": "jh", "n~": "n", "n*": "ng", "r~": "zh", "r~*": "sh"}
+    | {"s~": "sh", "t~": "t", "z~": "zh"},
+    "msu_ru": {"y": "iy", "c": "s"},
+}
 _MARKS: Final = {";", "_!", "_|"}
 """Of espeak-ng's, said of the sound before."""
 
@@ -102,7 +117,7 @@ def say(engine: str, voice: str, text: str, slowness: float = 1.0) -> Said:
     Args:
         engine: ``flite``, ``festival`` or ``espeak``.
         voice: as that engine names it.
-        text: English.
+        text: English, or what the voice's language is.
         slowness: how long it takes against its usual time.
 
     Raises:
@@ -158,7 +173,16 @@ def _say_festival(text: str, voice: str, slowness: float, path: Path) -> Said:
     if not path.is_file():  # a voice that is not there is no error to it
         raise StreamheadError(f"festival has no voice {voice}; apt-get install festvox-kdlpc16k")
     rows = [line.split() for line in labels.read_text().splitlines() if not line.startswith("#")]
-    return _read(path, [(float(row[0]), row[2]) for row in rows if len(row) == 3])
+    return _read(path, [(float(row[0]), _festivals(row[2], voice)) for row in rows if len(row) == 3])
+
+
+def _festivals(name: str, voice: str) -> str:
+    if voice == "ked_diphone":  # says ARPABET itself
+        return name
+    own = next((names for start, names in _OF_VOICE.items() if voice.startswith(start)), {})
+    plain = re.sub(r"[1:]+$", "", name)
+    single = plain[0] if len(plain) == 2 and plain[0] == plain[1] else plain
+    return own.get(plain) or own.get(single) or _FOREIGN.get(single, "pau")
 
 
 def _say_espeak(text: str, voice: str, slowness: float) -> Said:

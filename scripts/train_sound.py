@@ -27,7 +27,7 @@ import torch
 import typer
 from numpy.typing import NDArray
 from rich.progress import Progress
-from sound_corpus import FRAMES, LEAD, VOICES, Corpus, gather
+from sound_corpus import FOREIGN, FRAMES, LEAD, VOICES, Corpus, gather
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -340,7 +340,9 @@ def main(
     cache: Annotated[Path | None, typer.Option(help="Keeps the altered sound between runs.")] = None,
     versions: Annotated[int, typer.Option(help="Of each clip's sound.", min=1)] = 12,
     unspoken: Annotated[int, typer.Option(help="Sounds in which nobody speaks.", min=1)] = 1500,
-    voices: Annotated[str, typer.Option(help="Synthetic ones, ENGINE:VOICE,...; none if empty.")] = ",".join(VOICES),
+    voices: Annotated[str, typer.Option(help="Synthetic ones, ENGINE:VOICE,...; none if empty.")] = ",".join(
+        [*VOICES, *FOREIGN]
+    ),
     sentences: Annotated[int, typer.Option(help="That each of them says.", min=0)] = 200,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 20.0,
     rate: Annotated[float, typer.Option(help="Of learning, at its highest.")] = 1e-3,

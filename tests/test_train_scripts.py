@@ -71,6 +71,19 @@ def test_a_synthetic_voice_says_when_it_says_what(monkeypatch: pytest.MonkeyPatc
         voices.say("espeak", "nobody", "Hello")
 
 
+def test_voices_of_other_languages_say_sounds_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    arpabet = importlib.import_module("synthetic_voices")._festivals
+    assert [arpabet(name, "lp_diphone") for name in ("a1", "tS", "J", "#")] == ["aa", "ch", "n", "pau"]
+    assert [arpabet(name, "czech_dita") for name in ("c", "ch", "r~", "i:")] == ["s", "k", "zh", "iy"]
+    assert [arpabet(name, "msu_ru_nsh_clunits") for name in ("vv", "y", "sh")] == ["v", "iy", "sh"]
+    words = importlib.import_module("pseudo_words")
+    for language in words.LANGUAGES:
+        first, again, other = (words.pseudo_sentence(language, np.random.default_rng(seed)) for seed in (0, 0, 1))
+        assert first == again != other
+        assert 4 <= len(first.split()) <= 8
+
+
 def test_a_voice_is_laid_beside_one_that_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(SCRIPTS))
     say = importlib.import_module("synthetic_voices").say
