@@ -33,8 +33,10 @@ LEAD: Final = 12
 FRAMES: Final = 75
 HASTE: Final = 0.12
 """Logarithm of the most by which a clip is slowed down or hastened."""
-SLOWNESS: Final = (0.8, 1.25)
+SLOWNESS: Final = (0.8, 1.3)
 """Of synthetic speech against its usual time."""
+PITCH: Final = (80.0, 250.0)
+"""Of synthetic speech, hertz."""
 PAUSE: Final = 12
 """Most frames of silence before a synthetic sentence, and after it."""
 VOICES: Final = (
@@ -190,7 +192,8 @@ def _synthetic(
     for i, (voice, text) in enumerate(track(todo, "synthetic voices")):
         rng = np.random.default_rng((9, i))
         before, after = (int(frames) for frames in rng.integers(PAUSE + 1, size=2))
-        sound, phones = say(*voice.split(":"), text, round(float(rng.uniform(*SLOWNESS)), 2))
+        pitch = round(float(np.exp(rng.uniform(*np.log(PITCH)))))
+        sound, phones = say(*voice.split(":"), text, round(float(rng.uniform(*SLOWNESS)), 2), pitch)
         frames = before + -(-len(sound) // HOP) + after
         audio = np.zeros(frames * HOP, np.float32)
         audio[before * HOP :][: len(sound)] = 0.5 * sound / max(float(np.abs(sound).max()), 1e-6)

@@ -111,7 +111,7 @@ class _Event(ctypes.Structure):
     )
 
 
-def say(engine: str, voice: str, text: str, slowness: float = 1.0) -> Said:
+def say(engine: str, voice: str, text: str, slowness: float = 1.0, pitch: float | None = None) -> Said:
     """Samples at 16 kHz, and ARPABET's phones with their start and end in seconds; what is no phone is ``pau``.
 
     Args:
@@ -119,15 +119,16 @@ def say(engine: str, voice: str, text: str, slowness: float = 1.0) -> Said:
         voice: as that engine names it.
         text: English, or what the voice's language is.
         slowness: how long it takes against its usual time.
+        pitch: about so many hertz; None, and festival's voices of other languages in any case: as usual.
 
     Raises:
         StreamheadError: the engine or its voice is not installed.
     """
     if engine == "espeak":
-        return _say_espeak(text, voice, slowness)
+        return _say_espeak(text, voice, slowness, pitch)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "speech.wav"
-        return (_say_flite if engine == "flite" else _say_festival)(text, voice, slowness, path)
+        return (_say_flite if engine == "flite" else _say_festival)(text, voice, slowness, pitch, path)
 
 
 def _run(command: list[str], packages: str) -> str:
@@ -144,28 +145,21 @@ def _read(path: Path, ends: list[tuple[float, str]]) -> Said:
     return resample(as_float_mono(sound), rate), phones
 
 
-def _say_flite(text: str, voice: str, slowness: float, path: Path) -> Said:
-    command = [
-        "flite",
-        "-voice",
-        voice,
-        "--setf",
-        f"duration_stretch={slowness}",
-        "-t",
-        text,
-        "-psdur",
-        "-o",
-        str(path),
-    ]
+def _say_flite(text: str, voice: str, slowness: float, pitch: float | None, path: Path) -> Said:
+    features = [f"duration_stretch={slowness}"] + ([] if pitch is None else [f"int_f0_target_mean={pitch}"])
+    command = ["flite", "-voice", voice, "-t", text, "-psdur", "-o", str(path)]
+    command += [part for feature in features for part in ("--setf", feature)]
     pairs = [part.split(":") for part in _run(command, "flite").split()]
     return _read(path, [(float(end), name) for name, end in pairs])
 
 
-def _say_festival(text: str, voice: str, slowness: float, path: Path) -> Said:
+def _say_festival(text: str, voice: str, slowness: float, pitch: float | None, path: Path) -> Said:
     labels, script = path.with_suffix(".lab"), path.with_suffix(".scm")
     plain = re.sub(r"[^\w\s.,;:!?'-]", "", text)
+    model = "(model_f0_mean 170) (model_f0_std 34)"
+    tune = "" if pitch is None else f"(set! int_lr_params '((target_f0_mean {pitch}) (target_f0_std 18) {model}))\n"
     script.write_text(
-        f"(voice_{voice})\n(Parameter.set 'Duration_Stretch {slowness})\n"
+        f"(voice_{voice})\n(Parameter.set 'Duration_Stretch {slowness})\n{tune}"
         f'(set! said (utt.synth (Utterance Text "{plain}")))\n'
         f'(utt.save.wave said "{path}" \'riff)\n(utt.save.segs said "{labels}")\n'
     )
@@ -185,7 +179,7 @@ def _festivals(name: str, voice: str) -> str:
     return own.get(plain) or own.get(single) or _FOREIGN.get(single, "pau")
 
 
-def _say_espeak(text: str, voice: str, slowness: float) -> Said:
+def _say_espeak(text: str, voice: str, slowness: float, pitch: float | None) -> Said:
     try:
         library = ctypes.CDLL("libespeak-ng.so.1")
     except OSError as error:
@@ -194,6 +188,7 @@ def _say_espeak(text: str, voice: str, slowness: float) -> Said:
     if library.espeak_SetVoiceByName(voice.encode()) != 0:
         raise StreamheadError(f"espeak-ng has no voice {voice}")
     library.espeak_SetParameter(1, round(175 / slowness), 0)  # words a minute
+    library.espeak_SetParameter(3, 50 if pitch is None else int(np.clip((pitch - 60) / 2, 0, 99)), 0)
     parts: list[NDArray[np.int16]] = []
     starts: list[tuple[float, str]] = []
 

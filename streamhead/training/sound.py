@@ -26,11 +26,19 @@ class Voice:
 
 
 def draw_voice(rng: np.random.Generator) -> Voice:
-    """Some clips keep their voice; the others are moved by up to a fifth, so that men sound as women and back."""
-    if rng.random() < 0.4:
+    """Some clips keep their voice; the others are moved by up to a fifth, so that men sound as women and back.
+
+    A few go further in pitch, by half at most, and no further in formants.
+    """
+    kind = rng.random()
+    if kind < 0.4:
         return Voice()
-    tempo = round(160 * float(np.exp(rng.uniform(-0.22, 0.22)))) / 160  # so that the stretched rate is a round number
-    return Voice(tempo=tempo, vtln=float(np.exp(rng.uniform(-0.12, 0.12))))
+    pitch, formants = rng.uniform(-0.22, 0.22), rng.uniform(-0.12, 0.12)
+    if kind > 0.8:
+        pitch, formants = rng.uniform(-0.3, 0.4), rng.uniform(-0.12, 0.2)
+        formants -= pitch  # which the stretching has moved, too
+    tempo = round(160 * float(np.exp(-pitch))) / 160  # so that the stretched rate is a round number
+    return Voice(tempo=tempo, vtln=float(np.exp(formants)))
 
 
 def shift_pitch(samples: Samples, tempo: float) -> Samples:
