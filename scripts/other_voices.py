@@ -245,20 +245,20 @@ def main(
             ]
             for text, other in zip(many, [*many[1:], many[0]], strict=True)
         ]
-        todo += [(f"real clips | {pair.clip.name}", pair.clip) for pair in pairs]
-        todo += [(f"the model, these clips' sound | {pair.clip.name}", pair.clip) for pair in pairs]
+        clips_and_others = [(pair.clip, other.clip) for pair, other in zip(pairs, [*pairs[1:], pairs[0]], strict=True)]
+        todo += [(f"real clips | {clip.name}", (clip, other)) for clip, other in clips_and_others]
+        todo += [(f"the model, these clips' sound | {clip.name}", (clip, other)) for clip, other in clips_and_others]
         for key, what in track([one for one in todo if one[0] not in kept], "listening"):
-            if isinstance(what, tuple):
+            if isinstance(what[0], str):
                 picture = out / "strips" / f"{re.sub(r'[^a-z0-9]+', '-', key.split(' | ')[0])}.png"
                 kept[key] = spoken(scorer, head, *what, lips, picture)
             else:
-                frames = np.asarray(what.frames)
+                clip = what[0]
+                frames = np.asarray(clip.frames)
                 if not key.startswith("real"):
-                    frames = generate(head_of(engine, what), what, what, seed=seed, temperature=0.0)
-                at = next(i for i, pair in enumerate(pairs) if pair.clip.name == what.name)
-                words = (what.words, pairs[(at + 1) % len(pairs)].clip.words)
-                usual = [lips.predict(occupancy(phones_of_words(one), len(frames)))[:, 0] for one in words]
-                kept[key] = judged(opening_of(scorer, frames), *spans_of_words(what), *usual)
+                    frames = generate(head_of(engine, clip), clip, clip, seed=seed, temperature=0.0)
+                usual = [lips.predict(occupancy(phones_of_words(one.words), len(frames)))[:, 0] for one in what]
+                kept[key] = judged(opening_of(scorer, frames), *spans_of_words(clip), *usual)
             write_texts(out, {path.name: json.dumps(kept)})
     wanted = dict(sorted(((key, kept[key]) for key, _ in todo), key=lambda item: "real" not in item[0][:4]))
     facts = (

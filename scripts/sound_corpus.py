@@ -54,7 +54,10 @@ VOICES: Final = (
     "espeak:gmw/en-GB-x-gbcwmd+klatt",
     "espeak:gmw/en-GB-x-rp+m7",
 )
-"""ENGINE:VOICE; none of those that ``other_voices.py`` asks, nor that of the library's own speech."""
+"""ENGINE:VOICE; none of those that ``other_voices.py`` asks, nor that of the library's own speech.
+
+Two that are made of real voices stand here twice, and so say twice as much.
+"""
 FOREIGN: Final = {
     "festival:lp_diphone": "italian",
     "festival:pc_diphone": "italian",

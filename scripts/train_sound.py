@@ -5,13 +5,14 @@
 
 What z means stays: where a measure of mouth or lids can be read off z, z is to follow the true measure; in all other
 directions it is to be what the given weights make of the clean sound. So the rest of the network need not be trained
-anew, and gains from some training (`streamhead train RECIPE --init heard.safetensors`). Where the given networks are of
-other sizes than the preset's, they begin from scratch. Altered versions of every training clip's sound are made once
-and kept in `--cache`, half of them faster or slower than it was said, the faces with it; other sounds are laid under
-them, bands are left out and units dropped anew at every step. Where nobody speaks, but a crowd, music or a breath is
-heard, z is to be what it is in silence. The clips hold 51 words; so that others are understood, too, synthetic voices
-say everyday sentences (`sentences.txt`), the mouth is to do for their sounds what it does, on average, for the same
-sounds in the clips, and the cells are to tell what sound it is.
+anew, and gains from some training (`streamhead train RECIPE --init heard.safetensors`). Where the given networks are
+of other sizes than the preset's, they begin from scratch. Altered versions of every training clip's sound are made
+once and kept in `--cache`, half of them faster or slower than it was said, the faces with it; other sounds are laid
+under them, bands are left out and units dropped anew at every step. Where nobody speaks, but a crowd, music or a
+breath is heard, z is to be what it is in silence. The clips hold 51 words; so that others are understood, too,
+synthetic voices say everyday sentences and meaningless ones in other languages (`sound_corpus.py`), the mouth is to
+do for their sounds what it does, on average, for the same sounds in the clips, and the cells are to tell what sound
+it is.
 """
 
 from __future__ import annotations
@@ -61,13 +62,13 @@ CLIPS: Final = 16
 """A step."""
 RESTING: Final = 3
 """Clips of a step besides these in which nobody speaks: the face is to rest."""
-SPOKEN: Final = 5
+SPOKEN: Final = 10
 """Synthetic sentences of a step besides these."""
 TEACH: Final = 3.0
 """Weight of staying what z was, against reading the measures, both in units of their variance."""
 GUESS: Final = 0.3
 """Of that where what z was is only guessed, from the sounds of synthetic speech."""
-SOUNDS: Final = 0.2
+SOUNDS: Final = 0.5
 """Weight of naming the visemes, which is what words never heard before are made of."""
 
 
@@ -208,6 +209,8 @@ class Teacher:
     def _guess(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """z and measures for what synthetic voices say."""
         corpus, known = self.corpus, self.corpus.moments[0] >= 0
+        if not len(corpus.said):
+            return self.mean[:0], corpus.measures[0, :0]
         films = [
             (
                 corpus.visemes[0, i, part].double().numpy(),
@@ -216,8 +219,6 @@ class Teacher:
             for i, part in enumerate(known)
             if corpus.visemes[0, i].any()
         ]
-        if not len(corpus.said):
-            return self.mean[:0], corpus.measures[0, :0]
         if not films:
             raise StreamheadError(
                 "no clip says by which words it is spoken; train without synthetic voices: --voices ''"
@@ -343,7 +344,7 @@ def main(
     voices: Annotated[str, typer.Option(help="Synthetic ones, ENGINE:VOICE,...; none if empty.")] = ",".join(
         [*VOICES, *FOREIGN]
     ),
-    sentences: Annotated[int, typer.Option(help="That each of them says.", min=0)] = 200,
+    sentences: Annotated[int, typer.Option(help="That each of them says.", min=0)] = 150,
     minutes: Annotated[float, typer.Option(help="Of training.")] = 20.0,
     rate: Annotated[float, typer.Option(help="Of learning, at its highest.")] = 1e-3,
     plain_share: Annotated[float, typer.Option(help="Of clips heard as recorded, besides those drawn.")] = 0.0,
