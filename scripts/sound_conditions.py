@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How the mouth behaves in silence, breath, music, babble, a telephone band, at microphones too quiet or too loud.
+"""How the mouth behaves in silence, breath, music, babble, a telephone band, too quiet, too loud, and after others.
 
     scripts/sound_conditions.py PREPARED --out OUT [--clips 8]
 
@@ -37,6 +37,7 @@ Alter = Callable[[Sound, np.random.Generator], Sound]
 TALKERS_OF_BABBLE: Final = 4
 BREATH_DB: Final = -40.0  # at its loudest
 ALONE_DB: Final = -26.0  # music and babble without a talker: as loud as speech
+BEFORE_S: Final = 10
 BEFORE, AFTER = 3, 5  # frames around the words that are not yet a pause
 
 
@@ -76,8 +77,8 @@ def breath(count: int, rng: np.random.Generator) -> Sound:
     return np.asarray(noise * swell * decibels(BREATH_DB), np.float32)
 
 
-def conditions(crowd: Sequence[Clip]) -> tuple[dict[str, Alter], dict[str, Alter]]:
-    """Sounds in which somebody speaks, and sounds in which nobody does."""
+def conditions(crowd: Sequence[Clip]) -> tuple[dict[str, Alter], dict[str, Alter], dict[str, Alter]]:
+    """Sounds in which somebody speaks, sounds in which nobody does, and sounds that are heard before clean speech."""
 
     def babble(count: int, rng: np.random.Generator) -> Sound:
         out = np.zeros(count)
@@ -113,7 +114,15 @@ def conditions(crowd: Sequence[Clip]) -> tuple[dict[str, Alter], dict[str, Alter
         "music alone": alone(music, ALONE_DB),
         "babble alone": alone(babble, ALONE_DB),
     }
-    return spoken, unspoken
+    count = BEFORE_S * SAMPLE_RATE
+    before: dict[str, Alter] = {
+        "after 10 s of silence": lambda sound, rng: np.zeros(count, np.float32),
+        "after 10 s of oneself": lambda sound, rng: np.resize(sound, count),
+        "after 10 s of another talker": lambda sound, rng: np.resize(crowd[rng.integers(len(crowd))].audio, count),
+        "after 10 s of music": lambda sound, rng: alone(music, ALONE_DB)(np.zeros(count, np.float32), rng),
+        "after 10 s of babble": lambda sound, rng: alone(babble, ALONE_DB)(np.zeros(count, np.float32), rng),
+    }
+    return spoken, unspoken, before
 
 
 def pauses(clip: Clip) -> NDArray[np.bool_]:
@@ -135,17 +144,20 @@ def measure(scorer: Scorer, model: Model, pair: Pair, crowd: Sequence[Clip], see
     measured: dict[str, Any] = {}
     pictures: dict[str, NDArray[np.uint8]] = {f"real, {clip.talker}, {clip.name}": np.asarray(clip.frames)}
     clean = rest = None
-    spoken, unspoken = conditions(crowd)
-    for number, (name, alter) in enumerate({**unspoken, **spoken}.items()):
+    spoken, unspoken, before = conditions(crowd)
+    for number, (name, alter) in enumerate({**unspoken, **spoken, **before}.items()):
         rng = np.random.default_rng((seed, number, len(clip.name), *clip.name.encode()))
         sound = alter(heard(clip, clip), rng)
-        frames = [frame for frame in head.render(sound, SAMPLE_RATE, seed=seed, temperature=0.0, view="face")]
+        gone = 0
+        if name in before:
+            gone, sound = len(sound) // HOP, np.concatenate([sound, heard(clip, clip)])
+        frames = list(head.render(sound, SAMPLE_RATE, seed=seed, temperature=0.0, view="face"))[gone:]
         drawn = np.stack([frame.image for frame in frames])
         pictures[name] = drawn
         opening = mouth_opening(find_landmarks(drawn[1:], scorer.finder))
         rest = float(opening.mean()) if rest is None else rest
         one = {"gate": float(np.mean([frame.speech for frame in frames])), "moves": float(detrend(opening).std())}
-        if name in spoken:
+        if name not in unspoken:
             clean = opening if clean is None else clean
             with_real, with_clean = compare(real, opening), compare(clean, opening)
             one |= {

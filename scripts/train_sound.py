@@ -26,9 +26,9 @@ from typing import Annotated, Final
 import numpy as np
 import torch
 import typer
-from numpy.typing import NDArray
 from rich.progress import Progress
 from sound_corpus import FOREIGN, FRAMES, LEAD, VOICES, Corpus, gather
+from sound_disturbed import disturbed, flickering
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -37,6 +37,7 @@ from streamhead.evaluation.sync import correlation, detrend
 from streamhead.model.checkpoint import Header, load_network, save_network
 from streamhead.model.config import preset
 from streamhead.model.families import build_network
+from streamhead.model.gaussian_lstm import LSTMState
 from streamhead.model.network import TalkingHeadNetwork
 from streamhead.training import geometry
 from streamhead.training.batches import BatchSource, Clip, read_clips
@@ -47,15 +48,6 @@ from streamhead.training.trainee import detrended
 from streamhead.training.visemes import VISEMES, VisemeModel
 
 RECIPE: Final = Path(__file__).resolve().parent / "recipes" / "call.toml"
-BABBLE: Final = 0.35
-"""Share of clips with one to three others under them."""
-ACCOMPANIED: Final = 0.3
-"""Share of clips with music, breaths or a crowd under them."""
-SNR: Final = (2.0, 22.0)
-"""Decibels; of each of what lies under a clip."""
-MASKED: Final = 0.4
-"""Share of clips with bands left out, :data:`WIDEST` at most."""
-WIDEST: Final = 6
 DROPPED: Final = 0.1
 """Share of the codes' and of the cells' values."""
 CLIPS: Final = 16
@@ -64,6 +56,11 @@ RESTING: Final = 3
 """Clips of a step besides these in which nobody speaks: the face is to rest."""
 SPOKEN: Final = 10
 """Synthetic sentences of a step besides these."""
+CARRIED: Final = 0.75
+"""Share of a step's sequences that go on from the state in which another one of the step before has ended.
+
+A call is no clip: whoever spoke, whatever was heard before, and however long, the mouth is to follow what is said now.
+"""
 TEACH: Final = 3.0
 """Weight of staying what z was, against reading the measures, both in units of their variance."""
 GUESS: Final = 0.3
@@ -96,45 +93,16 @@ def prepared_network(init: Path) -> tuple[TalkingHeadNetwork, TalkingHeadNetwork
     return network, teacher, header.model_copy(update={"network": config})
 
 
-def disturbed(patches: Tensor, corpus: Corpus, average: Tensor, rng: np.random.Generator) -> Tensor:
-    """Clips' patches ``(B, T, rows, dims)`` with other sounds under many and some bands gone from others."""
-    out = patches.clone()
-
-    def lay_under(chosen: NDArray[np.int64], sound: Tensor) -> None:
-        # Rows are logarithms of power, and powers add up.
-        below = torch.from_numpy(rng.uniform(*SNR, len(chosen)) * np.log(10.0) / 10.0).float()
-        out[chosen] = torch.logaddexp(out[chosen], sound[:, : out.shape[1]] - below[:, None, None, None])
-
-    chosen = np.flatnonzero(rng.random(len(out)) < BABBLE)
-    if len(chosen):
-        versions, clips = corpus.patches.shape[:2]
-        crowd = torch.stack(
-            [
-                corpus.patches[rng.integers(versions, size=len(chosen)), rng.integers(clips, size=len(chosen))].roll(
-                    int(rng.integers(LEAD + FRAMES)), 1
-                )
-                for _ in range(rng.integers(1, 4))
-            ]
-        )
-        lay_under(chosen, crowd.float().logsumexp(0))
-    chosen = np.flatnonzero(rng.random(len(out)) < ACCOMPANIED)
-    if len(chosen):
-        lay_under(chosen, corpus.unspoken[rng.integers(len(corpus.unspoken), size=len(chosen))].float())
-    bands = out.shape[-1] - 1  # the last value is the energy
-    for index in np.flatnonzero(rng.random(len(out)) < MASKED):
-        width = int(rng.integers(1, WIDEST + 1))
-        first = int(rng.integers(bands - width))
-        out[index, :, :, first : first + width] = average[first : first + width]
-    return out
-
-
-def flickering(patches: Tensor, silence: Tensor, rng: np.random.Generator) -> Tensor:
-    """Every other clip as a gate leaves it that opens and shuts at whim."""
-    out = patches.clone()
-    for index in np.flatnonzero(rng.random(len(out)) < 0.5):
-        flips = rng.random(out.shape[1]) < rng.uniform(0.05, 0.3)
-        out[index, torch.from_numpy(np.logical_xor.accumulate(flips))] = silence
-    return out
+def carried(ended: LSTMState | None, start: LSTMState, rng: np.random.Generator) -> LSTMState:
+    """States to begin with: some are as they were, the others are those in which something else has ended."""
+    if ended is None:
+        return start
+    goes_on = torch.from_numpy(rng.random(len(start.hidden)) < CARRIED)[:, None, None]
+    order = torch.from_numpy(rng.permutation(len(ended.hidden)))
+    return LSTMState(
+        torch.where(goes_on, ended.hidden[order].detach(), start.hidden),
+        torch.where(goes_on, ended.cell[order].detach(), start.cell),
+    )
 
 
 def report(network: TalkingHeadNetwork, readout: nn.Linear, corpus: Corpus, clips: list[Clip]) -> dict[str, float]:
@@ -293,6 +261,7 @@ def train(
     share = np.array([count[clip.talker] ** -0.5 for clip in clips])
     share /= share.sum()
     began, step = time.perf_counter(), 0
+    ended: LSTMState | None = None
     with Progress() as bar:
         task = bar.add_task("training", total=60 * minutes)
         while (spent := time.perf_counter() - began) < 60 * minutes:
@@ -305,7 +274,8 @@ def train(
             with torch.autocast("cpu", torch.bfloat16):
                 codes = network.audio_encoder(lesson.sound.flatten(0, 1))
             codes = functional.dropout(codes.float().unflatten(0, (size, -1)), DROPPED)
-            hidden, _ = network.audio_posterior.run(codes, network.audio_posterior.initial_state(size))
+            start = carried(ended, network.audio_posterior.initial_state(size), rng)
+            hidden, ended = network.audio_posterior.run(codes, start)
             hidden = functional.dropout(hidden[:, lead:], DROPPED)
             mean, logvar = network.audio_posterior.mean(hidden), network.audio_posterior.logvar(hidden)  # type: ignore[misc]
             loss = -SOUNDS * (lesson.visemes * sounds(hidden).log_softmax(-1)).sum(-1).mean()
