@@ -119,8 +119,8 @@ def conditions(crowd: Sequence[Clip]) -> tuple[dict[str, Alter], dict[str, Alter
         "after 10 s of silence": lambda sound, rng: np.zeros(count, np.float32),
         "after 10 s of oneself": lambda sound, rng: np.resize(sound, count),
         "after 10 s of another talker": lambda sound, rng: np.resize(crowd[rng.integers(len(crowd))].audio, count),
-        "after 10 s of music": lambda sound, rng: alone(music, ALONE_DB)(np.zeros(count, np.float32), rng),
-        "after 10 s of babble": lambda sound, rng: alone(babble, ALONE_DB)(np.zeros(count, np.float32), rng),
+        "after 10 s of music": lambda sound, rng: music(count, rng) * np.float32(decibels(ALONE_DB)),
+        "after 10 s of babble": lambda sound, rng: babble(count, rng) * np.float32(decibels(ALONE_DB)),
     }
     return spoken, unspoken, before
 
@@ -144,13 +144,14 @@ def measure(scorer: Scorer, model: Model, pair: Pair, crowd: Sequence[Clip], see
     measured: dict[str, Any] = {}
     pictures: dict[str, NDArray[np.uint8]] = {f"real, {clip.talker}, {clip.name}": np.asarray(clip.frames)}
     clean = rest = None
+    own = heard(clip, clip)
     spoken, unspoken, before = conditions(crowd)
     for number, (name, alter) in enumerate({**unspoken, **spoken, **before}.items()):
         rng = np.random.default_rng((seed, number, len(clip.name), *clip.name.encode()))
-        sound = alter(heard(clip, clip), rng)
+        sound = alter(own, rng)
         gone = 0
         if name in before:
-            gone, sound = len(sound) // HOP, np.concatenate([sound, heard(clip, clip)])
+            gone, sound = len(sound) // HOP, np.concatenate([sound, own])
         frames = list(head.render(sound, SAMPLE_RATE, seed=seed, temperature=0.0, view="face"))[gone:]
         drawn = np.stack([frame.image for frame in frames])
         pictures[name] = drawn

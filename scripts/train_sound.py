@@ -9,7 +9,8 @@ anew, and gains from some training (`streamhead train RECIPE --init heard.safete
 of other sizes than the preset's, they begin from scratch. Altered versions of every training clip's sound are made
 once and kept in `--cache`, half of them faster or slower than it was said, the faces with it; other sounds are laid
 under them, bands are left out and units dropped anew at every step. Where nobody speaks, but a crowd, music or a
-breath is heard, z is to be what it is in silence. The clips hold 51 words; so that others are understood, too,
+breath is heard, z is to be what it is in silence. Most sequences go on where another has ended, for nobody's call
+begins with every sentence. The clips hold 51 words; so that others are understood, too,
 synthetic voices say everyday sentences and meaningless ones in other languages (`sound_corpus.py`), the mouth is to
 do for their sounds what it does, on average, for the same sounds in the clips, and the cells are to tell what sound
 it is.

@@ -33,7 +33,6 @@ OPEN: Final = """
 SHIFTS: Final = (-6, -5, -4, -3, 3, 4, 5, 6)
 """Frames: so much too early or too late, lips would be right by chance alone."""
 
-
 Sound = NDArray[np.float32]
 
 
@@ -108,7 +107,8 @@ def _voices() -> list[Sound]:
 
 def test_lips_go_on_after_other_voices() -> None:
     sentence, lower, higher = _voices()
-    crowd = sum(np.resize(np.roll(voice, 16_000 * i), 5 * SAMPLE_RATE) for i, voice in enumerate(_voices())) / 3
+    rolled = [np.roll(voice, i * SAMPLE_RATE) for i, voice in enumerate((sentence, lower, higher))]
+    crowd = np.mean([np.resize(voice, 5 * SAMPLE_RATE) for voice in rolled], axis=0, dtype=np.float32)
     together, movement = _as_if_alone(np.concatenate([sentence, lower, higher, sentence, crowd, lower]), sentence)
     assert together > 0.8
     assert movement > 0.75
