@@ -81,8 +81,10 @@ the same sound: {sound}. Of {square} frames of the bare square one is drawn, of
 
 ![Minute by minute](long-stream.png)
 
-Above: the bare square while it speaks and at rest. By least squares over the minutes, with 95 % intervals (no slope:
-the interval holds zero):
+Above: the bare square while it speaks and at rest. Lips are to move as far as when nothing else has been heard: the
+opening's spread is {first:.2f} in the first minute, and {later:.2f} on average in the others, of what it is where each
+of the sounds is heard in a session of its own ({alone:.4f}). By least squares over the minutes, with 95 % intervals
+(no slope: the interval holds zero):
 
 | measure | mean | change over the stream | of the mean | no slope |
 |---|---:|---:|---:|---|"""
@@ -98,17 +100,17 @@ MEANING: Final = """
   **beyond** them the model's own."""
 
 
-def programme(prepared: Path | None) -> NDArray[np.float32]:
-    """A minute of sound at 16 kHz, of which a quarter at least is pauses."""
+def programme(prepared: Path | None) -> list[NDArray[np.float32]]:
+    """Sounds at 16 kHz that are a minute together, of which a quarter at least is pauses."""
     samples, rate = load_audio(default_speech())
     speech = _padded(resample(as_float_mono(samples), rate), 15)
     if prepared is None:
-        return np.tile(speech, 4)
+        return [speech] * 4
     clips = [pair.clip for pair in choose_clips(prepared, "test")]
     if len(clips) < 9:
         raise DataError(f"{prepared} has {len(clips)} test clips, nine are needed; leave --prepared out")
     chosen = [clips[i] for i in np.linspace(0, len(clips) - 1, 9).astype(int)]
-    return np.concatenate([speech, *(_padded(np.asarray(clip.audio), 5) for clip in chosen)])
+    return [speech, *(_padded(np.asarray(clip.audio), 5) for clip in chosen)]
 
 
 def _padded(sound: NDArray[np.float32], seconds: int) -> NDArray[np.float32]:
@@ -219,6 +221,7 @@ class Work:
         if known.is_file() and json.loads(known.read_text("utf-8")) != facts:
             raise DataError(f"{folder} holds another stream; give another --work folder, or empty it")
         known.write_text(json.dumps(facts, indent=1), "utf-8")
+        self.alone = folder / "alone.json"
 
     def rows(self) -> list[Row]:
         rows = [json.loads(path.read_text("utf-8")) for path in sorted(self.folder.glob("[0-9]*.json"))]
@@ -245,10 +248,19 @@ class Work:
         os.replace(fresh, self.folder / f"{minute:03}.json")  # from here on the minute is done
 
 
-def stream(head: TalkingHead, sound: NDArray[np.float32], minutes: int, seed: int, work: Work) -> Iterator[int]:
+def spread_alone(head: TalkingHead, sounds: list[NDArray[np.float32]], seed: int, finder: LandmarkFinder) -> float:
+    """The opening's spread in speech where each of the sounds is all that its session hears."""
+    seen = [watch(head.session(seed, view="face"), sound, SQUARE_EVERY) for sound in sounds]
+    opening = mouth_opening(find_landmarks(np.concatenate([one.pictures for one in seen]), finder))
+    return float(opening[np.concatenate([one.speech for one in seen])].std())
+
+
+def stream(head: TalkingHead, sounds: list[NDArray[np.float32]], minutes: int, seed: int, work: Work) -> Iterator[int]:
     """Run what is not done yet; gives the number of each minute that is."""
-    done = len(work.rows())
+    done, sound = len(work.rows()), np.concatenate(sounds)
     with LandmarkFinder(1) as finder:
+        if not work.alone.is_file():
+            write_texts(work.folder, {work.alone.name: json.dumps(spread_alone(head, sounds, seed, finder))})
         judge = Judge(head.portrait, finder, Identity())
         if done:
             sessions = work.restore(head, done, judge)
@@ -301,12 +313,14 @@ class Trend:
 def markdown(rows: list[Row], trends: dict[str, Trend], facts: dict[str, Any], command: str) -> str:
     """The report."""
     heads = [title for title, _ in COLUMNS.values()]
+    first, *others = (row["spread"] / facts["alone"] for row in rows)
+    facts |= {"digest": facts["weights"][:12], "first": first, "later": np.mean(others)}
     lines = [
         f"# A stream of {len(rows)} minutes",
         "",
         f"    {command}",
         "",
-        *TEXT.format(**facts, digest=facts["weights"][:12], square=SQUARE_EVERY, view=VIEW_EVERY).splitlines(),
+        *TEXT.format(**facts, square=SQUARE_EVERY, view=VIEW_EVERY).splitlines(),
         *(f"| {title} | {trends[key].cells(digits)} |" for key, (title, digits) in COLUMNS.items() if key in trends),
         *MEANING.splitlines(),
         "",
@@ -366,17 +380,18 @@ def main(
     torch.set_num_threads(1)
     try:
         head = load(device="cpu", weights=weights or shipped_weights("call"))
-        sound = programme(prepared)
+        sounds = programme(prepared)
         words = "the default speech and nine test clips of GRID" if prepared else "the default speech four times"
         facts = {"weights": head.engine.header.sha256, "seed": seed, "sound": f"{words}, with pauses"}
         kept = Work(work, facts)
         columns = (TextColumn("minutes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns) as bar:
             task = bar.add_task("", total=minutes)
-            for done in stream(head, sound, minutes, seed, kept):
+            for done in stream(head, sounds, minutes, seed, kept):
                 bar.update(task, completed=done)
-        own = living(sound, minutes, seed)
+        own = living(np.concatenate(sounds), minutes, seed)
         rows = [{**row, "beyond": row["blinks"] - drawn} for row, drawn in zip(kept.rows(), own, strict=False)]
+        facts["alone"] = json.loads(kept.alone.read_text("utf-8"))
         trends = {key: Trend.of(rows, key) for key in PANELS}
         given = " ".join(["scripts/measure_long_stream.py --work WORK", f"--minutes {minutes}"])
         given += " --prepared PREPARED" if prepared else ""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sound_corpus import FRAMES, LEAD, Corpus
 from torch import Tensor
 
-__all__ = ["disturbed", "flickering"]
+__all__ = ["crowds", "disturbed", "flickering"]
 
 BABBLE: Final = 0.35
 """Share of clips with one to three others under them."""
@@ -21,6 +21,25 @@ SNR: Final = (2.0, 22.0)
 MASKED: Final = 0.4
 """Share of clips with bands left out, :data:`WIDEST` at most."""
 WIDEST: Final = 6
+
+CROWD: Final = (3, 7)
+"""Voices that are heard at once where nobody speaks to us; one less than the second at most."""
+
+
+def crowds(count: int, corpus: Corpus, rng: np.random.Generator) -> Tensor:
+    """``(count, LEAD + FRAMES, rows, dims)``: clips and synthetic sentences at once, as loud as one of them."""
+    versions, clips = corpus.patches.shape[:2]
+    out = []
+    for _ in range(count):
+        talkers = [
+            corpus.spoken[rng.integers(len(corpus.spoken))]
+            if len(corpus.spoken) and rng.random() < 0.5
+            else corpus.patches[rng.integers(versions), rng.integers(clips)]
+            for _ in range(rng.integers(*CROWD))
+        ]
+        rolled = [talker.roll(int(rng.integers(len(talker))), 0).float() for talker in talkers]
+        out.append(torch.stack(rolled).logsumexp(0) - np.log(len(rolled)))
+    return torch.stack(out)
 
 
 def disturbed(patches: Tensor, corpus: Corpus, average: Tensor, rng: np.random.Generator) -> Tensor:

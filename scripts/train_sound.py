@@ -29,7 +29,7 @@ import torch
 import typer
 from rich.progress import Progress
 from sound_corpus import FOREIGN, FRAMES, LEAD, VOICES, Corpus, gather
-from sound_disturbed import disturbed, flickering
+from sound_disturbed import crowds, disturbed, flickering
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -54,7 +54,9 @@ DROPPED: Final = 0.1
 CLIPS: Final = 16
 """A step."""
 RESTING: Final = 3
-"""Clips of a step besides these in which nobody speaks: the face is to rest."""
+"""Sounds of a step besides these in which nobody speaks: the face is to rest."""
+CROWDS: Final = 2
+"""The same, in which many speak at once."""
 SPOKEN: Final = 10
 """Synthetic sentences of a step besides these."""
 CARRIED: Final = 0.75
@@ -66,6 +68,8 @@ TEACH: Final = 3.0
 """Weight of staying what z was, against reading the measures, both in units of their variance."""
 GUESS: Final = 0.3
 """Of that where what z was is only guessed, from the sounds of synthetic speech."""
+SHUT: Final = 0.05
+"""Share of the clips' frames in which inner lips are closer than they are said to be at p, b and m."""
 SOUNDS: Final = 0.5
 """Weight of naming the visemes, which is what words never heard before are made of."""
 
@@ -200,7 +204,15 @@ class Teacher:
         shrinkage = torch.from_numpy(model.shrinkage[size:]).float()
         low, high = torch.quantile(y, 0.01, dim=0), torch.quantile(y, 0.99, dim=0)
         middle = y.mean(0)
-        return found[..., :size], (middle + (found[..., size:] - middle) / shrinkage).clamp(low, high)
+        measures = (middle + (found[..., size:] - middle) / shrinkage).clamp(low, high)
+        # Nor do lips ever stay apart at p, b and m, as they do on average where words are said to be a frame off.
+        inner, outer = geometry.MEASURES.index("inner lips"), geometry.MEASURES.index("outer lips")
+        shut = corpus.said[..., VISEMES.index("shut")].clamp(max=1.0)
+        closing = shut * (torch.quantile(y[:, inner], SHUT) - measures[..., inner]).clamp(max=0.0)
+        together = float(torch.corrcoef(y[:, [inner, outer]].T)[0, 1])  # they are standardised
+        measures[..., inner] += closing
+        measures[..., outer] += together * closing
+        return found[..., :size], measures
 
     def lesson(self, chosen: Tensor, version: Tensor, lead: int, average: Tensor, rng: np.random.Generator) -> Lesson:
         """These clips in these versions, and some that nobody says, or nobody of flesh and blood."""
@@ -210,6 +222,8 @@ class Teacher:
         talking = torch.cat([corpus.patches[version, chosen], corpus.spoken[voices]])[:, LEAD - lead :].float()
         talking = disturbed(talking, corpus, average, rng)
         quiet = flickering(corpus.unspoken[other][:, LEAD - lead :].float(), self.silence, rng)
+        quiet = torch.cat([quiet, crowds(CROWDS, corpus, rng)[:, LEAD - lead :]])
+        resting = len(quiet)
         moments = corpus.moments[version, chosen].long()
         before = moments.clamp(min=0)[..., None]
         mean, logvar = (
@@ -218,18 +232,18 @@ class Teacher:
         known = (moments >= 0).float()[..., None]
         said = corpus.said[voices]
         heard = said.any(-1, keepdim=True).float()
-        always = torch.ones(RESTING, FRAMES, 1)
+        always = torch.ones(resting, FRAMES, 1)
         lips = (torch.arange(corpus.measures.shape[-1]) < geometry.MOUTH_MEASURES).float()
-        nothing = functional.one_hot(torch.zeros(RESTING, FRAMES, dtype=torch.long), len(VISEMES)).float()
+        nothing = functional.one_hot(torch.zeros(resting, FRAMES, dtype=torch.long), len(VISEMES)).float()
         return Lesson(
             torch.cat([talking, quiet]),
-            torch.cat([mean, self.said_mean[voices], self.rest_mean.expand(RESTING, FRAMES, -1)]),
-            torch.cat([logvar, self.rest_logvar.expand(len(voices) + RESTING, FRAMES, -1)]),
+            torch.cat([mean, self.said_mean[voices], self.rest_mean.expand(resting, FRAMES, -1)]),
+            torch.cat([logvar, self.rest_logvar.expand(len(voices) + resting, FRAMES, -1)]),
             torch.cat(
                 [
                     corpus.measures[version, chosen],
                     self.said_measures[voices],
-                    self.rest_measures.expand(RESTING, FRAMES, -1),
+                    self.rest_measures.expand(resting, FRAMES, -1),
                 ]
             ),
             torch.cat([corpus.visemes[version, chosen], said, nothing]),

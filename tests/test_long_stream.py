@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -52,9 +53,9 @@ def test_a_stream_goes_on_where_it_was(script: ModuleType, tmp_path: Path) -> No
     sound[: 3 * SAMPLE_RATE] = resample(as_float_mono(samples), rate)[: 3 * SAMPLE_RATE]
     head = streamhead.load(device="cpu")
     straight, broken = script.Work(tmp_path / "a", {"seed": 1}), script.Work(tmp_path / "b", {"seed": 1})
-    assert list(script.stream(head, sound, 3, 1, straight)) == [0, 1, 2, 3]
-    assert list(script.stream(head, sound, 1, 1, broken)) == [0, 1]
-    assert list(script.stream(head, sound, 3, 1, broken)) == [1, 2, 3]
+    assert list(script.stream(head, [sound], 3, 1, straight)) == [0, 1, 2, 3]
+    assert list(script.stream(head, [sound], 1, 1, broken)) == [0, 1]
+    assert list(script.stream(head, [sound], 3, 1, broken)) == [1, 2, 3]
     rows = straight.rows()
     assert rows == broken.rows() and [row["minute"] for row in rows] == [1, 2, 3]
     for row in rows:
@@ -62,6 +63,8 @@ def test_a_stream_goes_on_where_it_was(script: ModuleType, tmp_path: Path) -> No
         assert row["rest"] < 3 and row["moved"] < 0.5 and max(abs(row["x"]), abs(row["y"])) < 3
     assert rows[0] != {**rows[1], "minute": 1}
     facts = {"seed": 1, "weights": head.engine.header.sha256, "sound": "speech"}
+    facts["alone"] = json.loads(straight.alone.read_text("utf-8"))
+    assert rows[0]["spread"] > 0.7 * facts["alone"] > 0.01
     rows = [{**row, "beyond": row["blinks"] - n} for row, n in zip(rows, script.living(sound, 3, 1), strict=True)]
     trends = {key: script.Trend.of(rows, key) for key in script.PANELS}
     text = script.markdown(rows, trends, facts, "command")

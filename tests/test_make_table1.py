@@ -32,5 +32,14 @@ def test_every_system_under_every_protocol(prepared: Path, tmp_path: Path) -> No
         assert {("call", 1.0), ("paper-thin", 1.0), ("unimodal-vae", 1.0)} <= own
         assert ("deterministic", 1.0) not in own
     assert all(0 < row["ssim"] <= 1 and row["clips"] == 1 and row["split"] == "test" for row in rows)
+    kept = tmp_path / "out" / "table1.json"
+    table = json.loads(kept.read_text())
+    (tmp_path / "paper-thin.safetensors").unlink()
+    old = ["--clips", "1", "--known", str(kept)]
+    subprocess.run([*command, *old, "--out", str(tmp_path / "again")], check=True)
+    assert json.loads((tmp_path / "again" / "table1.json").read_text()) == table
+    assert "kept from the table of then: `paper-thin`" in (tmp_path / "again" / "table1.md").read_text()
+    other = subprocess.run([*command, *old, "--seed", "1"], capture_output=True, text=True)
+    assert other.returncode == 2 and "--known" in other.stderr
     assert "T 0 alone" in (tmp_path / "out" / "table1.md").read_text()
     assert (tmp_path / "out" / "table1.tex").read_text().count(r"\begin{tabular}") == 3
