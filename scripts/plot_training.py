@@ -21,7 +21,9 @@ def main() -> None:
         for row in csv.DictReader(file):
             curves[row["name"]].append((int(row["step"]), float(row["value"])))
     names = [n for n in curves if not n.startswith("val")]
-    held_out = [n for n in curves if n.startswith("val mouth")]
+    held_out, what = [n for n in curves if n.startswith("val mouth psnr")], "mouth PSNR, dB, temperature 0"
+    if not held_out:  # of the sound's networks alone (scripts/train_sound.py)
+        held_out, what = [n for n in curves if n.startswith("val ")], "lip correlation read off z"
     columns = 4
     rows = -(-(len(names) + 1) // columns)
     _, axes = plt.subplots(rows, columns, figsize=(4 * columns, 2.6 * rows), layout="constrained")
@@ -30,8 +32,10 @@ def main() -> None:
         axis.set_title(name, fontsize=9)
     last = axes.flat[len(names)]
     for name in held_out:
-        last.plot(*zip(*curves[name], strict=True), label=name.removeprefix("val mouth psnr") or "own audio")
-    last.set_title("held-out mouth PSNR, dB, temperature 0", fontsize=9)
+        last.plot(
+            *zip(*curves[name], strict=True), label=name.removeprefix("val").removeprefix(" mouth psnr") or "own audio"
+        )
+    last.set_title(f"held-out {what}", fontsize=9)
     last.legend(fontsize=7)
     for axis in axes.flat[len(names) + 1 :]:
         axis.axis("off")

@@ -18,8 +18,10 @@ it is.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -43,6 +45,7 @@ from streamhead.model.network import TalkingHeadNetwork
 from streamhead.training import geometry
 from streamhead.training.batches import BatchSource, Clip, read_clips
 from streamhead.training.config import TrainingConfig, read_config
+from streamhead.training.log import Log
 from streamhead.training.loop import natural_opening
 from streamhead.training.run_folder import Ema
 from streamhead.training.trainee import detrended
@@ -72,6 +75,11 @@ SHUT: Final = 0.05
 """Share of the clips' frames in which inner lips are closer than they are said to be at p, b and m."""
 SOUNDS: Final = 0.5
 """Weight of naming the visemes, which is what words never heard before are made of."""
+
+
+LOGGED_EVERY: Final = 50
+CHECKED_EVERY: Final = 250
+"""Steps."""
 
 
 def hear(network: TalkingHeadNetwork, patches: Tensor) -> tuple[Tensor, Tensor]:
@@ -261,8 +269,10 @@ def train(
     rate: float,
     plain_share: float,
     seed: int,
+    log: Log,
+    check: Callable[[TalkingHeadNetwork], dict[str, float]],
 ) -> None:
-    """Train in place, to the average over the steps."""
+    """Train in place, to the average over the steps; how that does at ``check`` is logged on the way."""
     corpus = teacher.corpus
     free = nn.Linear(network.audio_posterior.hidden, corpus.measures.shape[-1])
     sounds = nn.Linear(network.audio_posterior.hidden, len(VISEMES))
@@ -276,6 +286,7 @@ def train(
     share = np.array([count[clip.talker] ** -0.5 for clip in clips])
     share /= share.sum()
     began, step = time.perf_counter(), 0
+    average = copy.deepcopy(network)
     ended: LSTMState | None = None
     with Progress() as bar:
         task = bar.add_task("training", total=60 * minutes)
@@ -293,14 +304,17 @@ def train(
             hidden, ended = network.audio_posterior.run(codes, start)
             hidden = functional.dropout(hidden[:, lead:], DROPPED)
             mean, logvar = network.audio_posterior.mean(hidden), network.audio_posterior.logvar(hidden)  # type: ignore[misc]
-            loss = -SOUNDS * (lesson.visemes * sounds(hidden).log_softmax(-1)).sum(-1).mean()
-            for read in (teacher.readout(mean), free(hidden)):
+            off = (mean - lesson.mean) / teacher.spread @ teacher.elsewhere
+            losses = {
+                "visemes": -SOUNDS * (lesson.visemes * sounds(hidden).log_softmax(-1)).sum(-1).mean(),
+                "z": TEACH * (lesson.sure_of_z * off.square()).mean(),
+                "log variance": 0.2 * TEACH * (lesson.sure_of_logvar * (logvar - lesson.logvar).square()).mean(),
+            }
+            for name, read in {"measures off z": teacher.readout(mean), "measures off cells": free(hidden)}.items():
                 error = (read - lesson.measures) * lesson.sure_of_measures
                 syllables = detrended(error[..., : geometry.MOUTH_MEASURES])
-                loss = loss + error.square().mean() + 2 * syllables.square().mean()
-            off = (mean - lesson.mean) / teacher.spread @ teacher.elsewhere
-            loss = loss + TEACH * (lesson.sure_of_z * off.square()).mean()
-            loss = loss + 0.2 * TEACH * (lesson.sure_of_logvar * (logvar - lesson.logvar).square()).mean()
+                losses[name] = error.square().mean() + 2 * syllables.square().mean()
+            loss = torch.stack(list(losses.values())).sum()
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -310,6 +324,14 @@ def train(
             optimiser.step()
             ema.update(network, step)
             step += 1
+            for name, value in losses.items():
+                log.add(name, float(value.detach()))
+            if step % LOGGED_EVERY == 0:
+                if step % CHECKED_EVERY == 0:
+                    average.load_state_dict(ema.values)
+                    for name, value in check(average.eval()).items():
+                        log.add(f"val {name}", value)
+                log.write(step)
             bar.update(task, completed=spent, description=f"step {step}, loss {float(loss.detach()):.3f}")
     network.load_state_dict(ema.values)
 
@@ -354,7 +376,14 @@ def main(
         network.audio_encoder.mean, network.audio_encoder.scale = altered.feature_statistics()
     silence = torch.from_numpy(plain.spec.silence_patch())
     teacher = Teacher(learnt_from, corpus, silence)
-    train(network, teacher, altered.clips, minutes, rate, plain_share, seed)
+    held_out = read_clips(prepared, "val")
+    held_out_sound = gather(held_out, plain, plain, 1)
+
+    def check(trained: TalkingHeadNetwork) -> dict[str, float]:
+        return report(trained, teacher.readout, held_out_sound, held_out)
+
+    (log := out.with_suffix(".csv")).unlink(missing_ok=True)
+    train(network, teacher, altered.clips, minutes, rate, plain_share, seed, Log(log), check)
     state = network.state_dict()
     others = [load_network(path, "call")[0].state_dict() for path in mean_with or ()]
     for name in [name for name in state if name.startswith("audio_")]:
@@ -363,8 +392,7 @@ def main(
     # How far the known faces open their mouths has changed with what they are told.
     opening = natural_opening(network.eval(), config)
     save_network(out, state, header.model_copy(update={"natural_opening": opening}))
-    held_out = read_clips(prepared, "val")
-    print(report(network.eval(), teacher.readout, gather(held_out, plain, plain, 1), held_out))
+    print(check(network))
 
 
 if __name__ == "__main__":

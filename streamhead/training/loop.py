@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +18,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-from torch.utils.tensorboard import SummaryWriter
 
 from streamhead.baselines.trainees import build_trainee
 from streamhead.errors import CheckpointError
@@ -31,6 +28,7 @@ from streamhead.model.network import Network, TalkingHeadNetwork
 from streamhead.stream.drive import DriveMeter
 from streamhead.training.batches import BatchSource, Clip, read_clips
 from streamhead.training.config import OptimiserConfig, TrainingConfig
+from streamhead.training.log import Log
 from streamhead.training.run_folder import Ema, RunFolder
 from streamhead.training.validate import draw_clip, save_strip, score
 
@@ -67,33 +65,6 @@ def _stop_asked() -> Iterator[list[bool]]:
     finally:
         for sig, handler in previous.items():
             signal.signal(sig, handler)
-
-
-class _Log:
-    """CSV and TensorBoard, means over the steps between two lines."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / "log.csv"
-        self.board = SummaryWriter(str(folder / "events"))
-        self.sums: dict[str, list[float]] = defaultdict(list)
-
-    def add(self, name: str, value: float) -> None:
-        self.sums[name].append(value)
-
-    def mean(self, name: str) -> float:
-        return float(np.mean(self.sums[name])) if self.sums[name] else float("nan")
-
-    def write(self, step: int) -> None:
-        fresh = not self.path.exists()
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if fresh:
-                writer.writerow(["step", "name", "value"])
-            for name, values in sorted(self.sums.items()):
-                writer.writerow([step, name, f"{np.mean(values):.6g}"])
-                self.board.add_scalar(name, float(np.mean(values)), step)
-        self.sums.clear()
 
 
 def _header(config: TrainingConfig, step: int) -> Header:
@@ -145,7 +116,7 @@ def natural_opening(network: TalkingHeadNetwork, config: TrainingConfig) -> floa
     return round(float(np.median(openings)), 4)
 
 
-def _check(network: Network, clips: list[Clip], log: _Log, strip: Path) -> None:
+def _check(network: Network, clips: list[Clip], log: Log, strip: Path) -> None:
     for number, clip in enumerate(clips):
         other = next((c for c in clips[number + 1 :] + clips[:number] if c.talker == clip.talker), None)
         real, drawn = np.asarray(clip.frames), draw_clip(network, clip)
@@ -211,7 +182,7 @@ def train(
         else model
     )
     val = _held_out(config)
-    log = _Log(folder.path) if rank == 0 else None
+    log = Log(folder.path / "log.csv", folder.path / "events") if rank == 0 else None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     done = first
     began = perf_counter() - folder.seconds
