@@ -2,7 +2,7 @@
 
 To some faces, above all those unlike the training talkers, a network answers too little: lips under a moustache move by
 half. What it draws of a portrait for a known speech is measured once, and the latent's way from rest is lengthened for
-those who fall short. That costs no correlation: the words stay, the mouth follows them further.
+those who fall short. That costs next to no correlation: the words stay, the mouth follows them further.
 """
 
 from __future__ import annotations
