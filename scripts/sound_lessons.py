@@ -17,7 +17,7 @@ from streamhead.model.network import TalkingHeadNetwork
 from streamhead.training import geometry
 from streamhead.training.visemes import VISEMES, VisemeModel
 
-__all__ = ["Lesson", "Teacher"]
+__all__ = ["Lesson", "Teacher", "settle"]
 
 RESTING: Final = 3
 """Sounds of a step, besides the clips, in which nobody speaks: the face is to rest."""
@@ -29,6 +29,8 @@ GUESS: Final = 0.3
 """How sure of what z is to be where it is only guessed, from the sounds of synthetic speech."""
 SHUT: Final = 0.05
 """Share of the clips' frames in which inner lips are closer than they are said to be at p, b and m."""
+RIDGE: Final = 1e-3
+"""Of :func:`settle`, in units of a cell's square."""
 
 
 def hear(network: TalkingHeadNetwork, patches: Tensor) -> tuple[Tensor, Tensor]:
@@ -165,3 +167,37 @@ class Teacher:
             torch.cat([known, 0 * heard, always]),
             torch.cat([known.expand(-1, -1, len(lips)), heard * lips, always.expand(-1, -1, len(lips))]),
         )
+
+
+@torch.no_grad()
+def settle(network: TalkingHeadNetwork, own: Teacher, held: Teacher) -> None:
+    """Refit the mean of q(z|a) to what other weights make of the clips, but for what the mouth is read off.
+
+    Legs that teach the mouth let the rest of z drift, eyes above all. It can still be told from the cells: by ridge
+    regression on clips as they were recorded, with nothing heard before.
+
+    Args:
+        network: changed in place.
+        own: of this network.
+        held: of the weights whose z is wanted.
+    """
+    corpus = own.corpus
+    inside = corpus.moments[0] >= 0
+    cells = []
+    for part in corpus.patches[0].split(32):
+        codes = network.audio_encoder(part.float().flatten(0, 1)).unflatten(0, (len(part), -1))
+        hidden, _ = network.audio_posterior.run(codes, network.audio_posterior.initial_state(len(part)))
+        cells.append(hidden[:, LEAD:])
+    x = torch.cat(cells)[inside].double()
+    off = (held.mean - own.mean)[inside].double() / own.spread
+    middle = x.mean(0)
+    x = x - middle
+    penalty = RIDGE * len(x) * torch.eye(x.shape[1], dtype=torch.float64)
+    weights = torch.linalg.solve(x.T @ x + penalty, x.T @ (off - off.mean(0)))
+    mouth = own.readout.weight[: geometry.MOUTH_MEASURES].double() * own.spread
+    basis, _ = torch.linalg.qr(mouth.T)
+    elsewhere = (torch.eye(len(basis), dtype=torch.float64) - basis @ basis.T) * own.spread
+    mean = network.audio_posterior.mean
+    assert isinstance(mean, nn.Linear)
+    mean.weight += (weights @ elsewhere).T.float()
+    mean.bias += ((off.mean(0) - middle @ weights) @ elsewhere).float()

@@ -30,7 +30,7 @@ import torch
 import typer
 from rich.progress import Progress
 from sound_corpus import FOREIGN, LEAD, VOICES, Corpus, gather
-from sound_lessons import Teacher
+from sound_lessons import Teacher, settle
 from torch import nn
 from torch.nn import functional
 
@@ -209,6 +209,10 @@ def main(
     mean_with: Annotated[
         list[Path] | None, typer.Option(help="Other weights; the mean of their networks and what was trained is kept.")
     ] = None,
+    hold_to: Annotated[
+        Path | None,
+        typer.Option(help="Weights whose z is wanted in the end, but for the mouth (`sound_lessons.settle`)."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the weights and of what is drawn.")] = 0,
 ) -> None:
     """Train the sound's networks alone."""
@@ -240,6 +244,11 @@ def main(
     for name in [name for name in state if name.startswith("audio_")]:
         state[name] = torch.stack([part[name].float() for part in (state, *others)]).mean(0)
     network.load_state_dict(state)
+    if hold_to is not None:
+        wanted, _ = load_network(hold_to, "call")
+        assert isinstance(wanted, TalkingHeadNetwork)
+        settle(network, Teacher(network, corpus, silence), Teacher(wanted, corpus, silence))
+        state = network.state_dict()
     # How far the known faces open their mouths has changed with what they are told.
     opening = natural_opening(network.eval(), config)
     save_network(out, state, header.model_copy(update={"natural_opening": opening}))
