@@ -55,6 +55,20 @@ def test_the_sounds_networks_are_trained_alone(tmp_path: Path) -> None:
             assert torch.equal(value, after[name]), name
     assert not torch.equal(before["audio_posterior.mean.weight"], after["audio_posterior.mean.weight"])
 
+    # Settled where the first weights had it, off the mouth: one layer is refitted, and z comes nearer.
+    settled = tmp_path / "settled.safetensors"
+    again = [str(SCRIPTS / "train_sound.py"), str(prepared), "--init", str(weights), "--out", str(settled)]
+    _run(*again, "--cache", str(cache), "--minutes", "0", "--hold-to", str(shipped_weights("call")))
+    networks = [load_network(path)[0] for path in (shipped_weights("call"), weights, settled)]
+    changed = {name for name, value in networks[2].state_dict().items() if not torch.equal(value, after[name])}
+    assert changed == {"audio_posterior.mean.weight", "audio_posterior.mean.bias"}
+    sound = load_file(cache)["patches"][0].float()
+    with torch.inference_mode():
+        wanted, drifted, found = (
+            network.listen(sound, network.audio_posterior.initial_state(len(sound)))[0].mean for network in networks
+        )
+    assert (found - wanted).square().mean() < 0.9 * (drifted - wanted).square().mean()
+
 
 def test_a_synthetic_voice_says_when_it_says_what(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(SCRIPTS))
