@@ -22,18 +22,17 @@ from typing import Annotated, Any, Final
 import numpy as np
 import torch
 import typer
+from long_stream_report import PANELS, Row, Trend, draw, markdown
 from measure_faces import likeness, lip_sharpness, mouth
 from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from scipy.stats import linregress, t
 
 from streamhead.assets import default_speech
 from streamhead.audio.files import load_audio
 from streamhead.audio.frontend import analyse
 from streamhead.audio.resample import as_float_mono, resample
 from streamhead.errors import DataError, StreamheadError
-from streamhead.evaluation.figures import strip
 from streamhead.evaluation.landmark_metrics import blinks_per_minute
 from streamhead.evaluation.learned_metrics import Identity
 from streamhead.evaluation.plan import choose_clips
@@ -49,8 +48,6 @@ from streamhead.stream.session import Session
 from streamhead.stream.talking_head import TalkingHead, load
 from streamhead.timebase import FPS, HOP, SAMPLE_RATE
 
-Row = dict[str, float]
-
 VIEW: Final = (640, 360)
 SQUARE_EVERY: Final = 5
 """Of so many frames of the bare square one is drawn and looked at; the others move the face on, as late ones do."""
@@ -60,44 +57,6 @@ EMBEDDED_EVERY: Final = 5
 """Of so many squares that are drawn, one is embedded."""
 QUIET: Final = FPS
 """Frames of silence after which the face is at rest."""
-COLUMNS: Final = {
-    "identity": ("likeness", 4),
-    "sharpness": ("lip sharpness", 3),
-    "spread": ("opening, spread", 4),
-    "rest": ("lips at rest, px", 3),
-    "moved": ("mouth at rest, grey levels", 3),
-    "x": ("head x, px", 2),
-    "y": ("head y, px", 2),
-    "roll": ("head roll, degrees", 2),
-    "blinks": ("blinks", 0),
-    "beyond": ("blinks beyond life's", 0),
-}
-PANELS: Final = [key for key in COLUMNS if key != "moved"]
-
-TEXT: Final = """\
-Weights `{digest}`, seed {seed}, temperature 1, coherence 0.9, the default portrait, CPU, one thread. Each minute has
-the same sound: {sound}. Of {square} frames of the bare square one is drawn, of
-{view} of the portrait at 640x360 one; the others move the face on undrawn, as late ones do in a call.
-
-![Minute by minute](long-stream.png)
-
-Above: the bare square while it speaks and at rest. Lips are to move as far as when nothing else has been heard: the
-opening's spread is {first:.2f} in the first minute, and {later:.2f} on average in the others, of what it is where each
-of the sounds is heard in a session of its own ({alone:.4f}). By least squares over the minutes, with 95 % intervals
-(no slope: the interval holds zero):
-
-| measure | mean | change over the stream | of the mean | no slope |
-|---|---:|---:|---:|---|"""
-MEANING: Final = """
-- **Likeness**: cosine of dlib's face embeddings, portrait against bare squares (one a second).
-- **Lip sharpness**: variance of the Laplacian over the lips, drawn over the portrait's own, at 640x360; median over
-  speech.
-- **Opening, spread**: standard deviation of the inner lips' distance over the eyes' in speech, bare square.
-- **Lips at rest**: their distance after a second of silence, pixels of the square. **Mouth at rest**: mean difference
-  of its mean picture then from the first minute's; the gate holds a mouth in silence, so this asks whether it does.
-- **Head**: mean shift of the square's middle and mean roll against the portrait, from landmarks. **Blinks**: dips of
-  the lids in the portrait, in a minute: those that the living head draws from its seed, which chance may thin out, and
-  **beyond** them the model's own."""
 
 
 def programme(prepared: Path | None) -> list[NDArray[np.float32]]:
@@ -286,88 +245,6 @@ def living(sound: NDArray[np.float32], minutes: int, seed: int) -> list[int]:
     return counts
 
 
-@dataclass(frozen=True, slots=True)
-class Trend:
-    """What a measure changed by over the whole stream, by least squares, and the 95 % interval of that."""
-
-    mean: float
-    change: float
-    margin: float
-
-    @classmethod
-    def of(cls, rows: list[Row], key: str) -> Trend:
-        values = np.array([row[key] for row in rows])
-        line = linregress(np.arange(len(rows)), values)
-        scale = float(len(rows) - 1)
-        margin = float(t.ppf(0.975, len(rows) - 2) * line.stderr) * scale
-        return cls(float(values.mean()), float(line.slope) * scale, margin)
-
-    def cells(self, digits: int) -> str:
-        low, high = self.change - self.margin, self.change + self.margin
-        share = f"{100 * self.change / self.mean:+.1f} %" if abs(self.mean) > self.margin else "-"
-        flat = "yes" if low <= 0 <= high else "no"
-        mean, change, *interval = (f"{v:.{digits + 1}f}" for v in (self.mean, self.change, low, high))
-        return f"{mean} | {change} [{', '.join(interval)}] | {share} | {flat}"
-
-
-def markdown(rows: list[Row], trends: dict[str, Trend], facts: dict[str, Any], command: str) -> str:
-    """The report."""
-    heads = [title for title, _ in COLUMNS.values()]
-    first, *others = (row["spread"] / facts["alone"] for row in rows)
-    facts |= {"digest": facts["weights"][:12], "first": first, "later": np.mean(others)}
-    lines = [
-        f"# A stream of {len(rows)} minutes",
-        "",
-        f"    {command}",
-        "",
-        *TEXT.format(**facts, square=SQUARE_EVERY, view=VIEW_EVERY).splitlines(),
-        *(f"| {title} | {trends[key].cells(digits)} |" for key, (title, digits) in COLUMNS.items() if key in trends),
-        *MEANING.splitlines(),
-        "",
-        f"Pictures without a face: {sum(int(row['faceless']) for row in rows)}.",
-        "",
-        "| minute | " + " | ".join(heads) + " |",
-        "|---:|" + "---:|" * len(heads),
-    ]
-    for row in rows:
-        cells = " | ".join(f"{row[key]:.{digits}f}" for key, (_, digits) in COLUMNS.items())
-        lines.append(f"| {row['minute']:.0f} | {cells} |")
-    return "\n".join(lines) + "\n"
-
-
-def draw(rows: list[Row], trends: dict[str, Trend], work: Work, path: Path) -> None:
-    """Squares over time, and a panel a measure with its line."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    shown = np.unique(np.linspace(1, len(rows), 7).round().astype(int)).tolist()
-    pictures = np.stack([work.picture(minute) for minute in shown])
-    rest = {"speaking": pictures[:, :SIZE], "at rest": pictures[:, SIZE:]}
-    sheet = strip(rest, range(len(shown)), [f"minute {minute}" for minute in shown])
-    figure, axes = plt.subplot_mosaic(
-        [["sheet"] * 3, *(PANELS[i : i + 3] for i in range(0, len(PANELS), 3))],
-        figsize=(12, 11),
-        layout="constrained",
-        height_ratios=[2, 1, 1, 1],
-    )
-    axes["sheet"].imshow(np.asarray(sheet))
-    axes["sheet"].axis("off")
-    minutes = np.arange(1, len(rows) + 1)
-    for key in PANELS:
-        axis, trend = axes[key], trends[key]
-        axis.plot(minutes, [row[key] for row in rows], ".-", linewidth=0.8)
-        middle = (minutes - minutes.mean()) / (len(rows) - 1)
-        axis.plot(minutes, trend.mean + trend.change * middle, "--", linewidth=1)
-        axis.set_title(COLUMNS[key][0], fontsize=9)
-        low, high = axis.get_ylim()
-        if low > 0 and (high - low) < 0.2 * high:  # a change is to be seen against the measure's own size
-            axis.set_ylim(0.8 * high, 1.05 * high)
-    figure.savefig(path, dpi=70)
-    plt.close(figure)
-
-
 def main(
     work: Annotated[Path, typer.Option(help="Folder of the minutes that are done.")],
     minutes: Annotated[int, typer.Option(min=3, help="Length of the stream.")] = 30,
@@ -391,12 +268,12 @@ def main(
                 bar.update(task, completed=done)
         own = living(np.concatenate(sounds), minutes, seed)
         rows = [{**row, "beyond": row["blinks"] - drawn} for row, drawn in zip(kept.rows(), own, strict=False)]
-        facts["alone"] = json.loads(kept.alone.read_text("utf-8"))
+        facts |= {"alone": json.loads(kept.alone.read_text("utf-8")), "square": SQUARE_EVERY, "view": VIEW_EVERY}
         trends = {key: Trend.of(rows, key) for key in PANELS}
         given = " ".join(["scripts/measure_long_stream.py --work WORK", f"--minutes {minutes}"])
         given += " --prepared PREPARED" if prepared else ""
         [path] = write_texts(out, {"long-stream.md": markdown(rows, trends, facts, given)})
-        draw(rows, trends, kept, out / "long-stream.png")
+        draw(rows, trends, kept.picture, out / "long-stream.png")
     except StreamheadError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None

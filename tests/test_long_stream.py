@@ -63,13 +63,13 @@ def test_a_stream_goes_on_where_it_was(script: ModuleType, tmp_path: Path) -> No
         assert row["rest"] < 3 and row["moved"] < 0.5 and max(abs(row["x"]), abs(row["y"])) < 3
     assert rows[0] != {**rows[1], "minute": 1}
     facts = {"seed": 1, "weights": head.engine.header.sha256, "sound": "speech"}
-    facts["alone"] = json.loads(straight.alone.read_text("utf-8"))
+    facts |= {"alone": json.loads(straight.alone.read_text("utf-8")), "square": 5, "view": 2}
     assert rows[0]["spread"] > 0.7 * facts["alone"] > 0.01
     rows = [{**row, "beyond": row["blinks"] - n} for row, n in zip(rows, script.living(sound, 3, 1), strict=True)]
     trends = {key: script.Trend.of(rows, key) for key in script.PANELS}
     text = script.markdown(rows, trends, facts, "command")
     assert text.count("| likeness |") == 2 and "| 3 | " in text
-    script.draw(rows, trends, straight, tmp_path / "out.png")
+    script.draw(rows, trends, straight.picture, tmp_path / "out.png")
     assert (tmp_path / "out.png").stat().st_size > 10_000
     with pytest.raises(DataError, match="another stream"):
         script.Work(tmp_path / "a", {"seed": 2})

@@ -41,5 +41,7 @@ def test_every_system_under_every_protocol(prepared: Path, tmp_path: Path) -> No
     assert "kept from the table of then: `paper-thin`" in (tmp_path / "again" / "table1.md").read_text()
     other = subprocess.run([*command, *old, "--seed", "1"], capture_output=True, text=True)
     assert other.returncode == 2 and "--known" in other.stderr
+    none = subprocess.run([*command, "--known", str(tmp_path / "none.json")], capture_output=True, text=True)
+    assert none.returncode == 2 and "no table1.json" in none.stderr
     assert "T 0 alone" in (tmp_path / "out" / "table1.md").read_text()
     assert (tmp_path / "out" / "table1.tex").read_text().count(r"\begin{tabular}") == 3
